@@ -1,0 +1,40 @@
+# Everything happens in .venv/; the only things needed beforehand are Python 3.11+ and make.
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+VENV := .venv
+READY := $(VENV)/ready
+CONFIG ?= $(wildcard voicemedia.toml)
+
+.PHONY: run test check format bench clean
+
+run: $(READY)
+	@$(if $(CONFIG),VOICEMEDIA_CONFIG=$(CONFIG)) $(VENV)/bin/twistd -ny voicemedia.tac --pidfile=
+
+test: $(READY)
+	$(VENV)/bin/python -m pytest
+
+check: $(READY)
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/mypy --strict voicemedia tests
+	$(VENV)/bin/python -m pytest tests/test_house.py
+
+format: $(READY)
+	$(VENV)/bin/ruff format .
+	$(VENV)/bin/ruff check --fix .
+
+bench: $(READY)
+	$(VENV)/bin/python -m benchmarks
+
+clean:
+	rm -rf $(VENV) benchmarks/.venv-* dist build
+
+$(READY): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "No Python 3.11 or newer found. Cure: sudo apt-get install python3 python3-venv" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than 3.11. Cure: make PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@"$(PYTHON)" -c 'import venv, ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) cannot make a virtual environment. Cure: sudo apt-get install python3-venv" >&2; exit 1; }
+	@echo "Setting up $(VENV) (once, about half a minute) ..."
+	@"$(PYTHON)" -m venv $(VENV)
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,test,check]'
+	@touch $(READY)

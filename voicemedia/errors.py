@@ -1,0 +1,40 @@
+"""Every error we raise on purpose, named after who has to act."""
+
+
+class VoicemediaError(Exception):
+    """The root of all errors raised on purpose."""
+
+
+class ConfigError(VoicemediaError):
+    """The operator has to act: the message names the key and the cure."""
+
+
+class WireError(VoicemediaError, ValueError):
+    """The peer sent what its protocol does not allow.
+
+    :param kind: a short fixed name, the label under which it is counted, such as `bad_base64`.
+    """
+
+    def __init__(self, kind: str, detail: str = "") -> None:
+        super().__init__(f"{kind}: {detail}" if detail else kind)
+        self.kind = kind
+
+
+class CallRefused(VoicemediaError):
+    """Nobody is to blame: we are full or draining."""
+
+    def __init__(self, reason: str, retry_after_s: int) -> None:
+        super().__init__(reason)
+        self.reason = reason
+        self.retry_after_s = retry_after_s
+
+
+class ProviderError(VoicemediaError):
+    """A recognizer, synthesizer or agent failed: apologize and go on.
+
+    :param retryable: the same request may succeed later (overload, network); False for a bad key or argument.
+    """
+
+    def __init__(self, message: str, *, retryable: bool = True) -> None:
+        super().__init__(message)
+        self.retryable = retryable

@@ -1,0 +1,234 @@
+"""The seams of the house: what a call and its neighbors promise each other.
+
+Sound inside is `bytes`: mono signed 16-bit little-endian PCM at the leg's `rate_hz`, in frames of 20 ms
+(`rate_hz // 50 * 2` bytes). The C kernels on the path of every frame (G.711, voice detection, base64) take
+bytes and give bytes; whoever needs an array takes `numpy.frombuffer`, which copies nothing.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Final, Protocol
+
+from twisted.internet.defer import Deferred
+
+from voicemedia.errors import ProviderError
+
+FRAME_MS: Final = 20
+
+
+class Goodbye(Enum):
+    """Why a call ended; the same word in logs, metrics and call records."""
+
+    CALLER_HUNG_UP = "caller_hung_up"
+    AGENT_HUNG_UP = "agent_hung_up"
+    REPLACED = "replaced"
+    "A second `start` came on the same socket."
+    PEER_VANISHED = "peer_vanished"
+    "The connection died without a word."
+    PEER_BROKE_PROTOCOL = "peer_broke_protocol"
+    IDLE = "idle"
+    TOO_LONG = "too_long"
+    DRAINED = "drained"
+    FAILED = "failed"
+    "A bug of ours; there is a failure in the log."
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who calls, and how; what the leg knows when it answers."""
+
+    call_id: str
+    "The carrier's name of the call, unique among live calls."
+    carrier: str
+    "`smartflo`, `twilio`, `browser`, `sip` ..."
+    rate_hz: int
+    route: str = ""
+    "Path of the configured route the call came in by."
+    stream_id: str = ""
+    number: str = field(default="", repr=False)
+    "The caller's number or address (personal data: never logged outside a `pii_` field)."
+    to: str = field(default="", repr=False)
+    direction: str = "inbound"
+    parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
+    "The carrier's custom parameters, such as `first_name` or `time_zone`."
+
+
+# --- the leg and its call ---
+
+
+class Listener(Protocol):
+    """What a leg tells its call. Every method returns at once and raises nothing."""
+
+    def hear(self, pcm: bytes, concealed: bool) -> None:
+        """Take the next 20 ms of the caller; frames come gapless, in order, on the media clock."""
+
+    def digit(self, key: str) -> None:
+        """Take a key the caller pressed: one of `0123456789*#ABCD`."""
+
+    def marked(self, number: int) -> None:
+        """Everything played before mark `number` has left the carrier's buffer, heard or cleared."""
+
+    def gone(self, why: Goodbye) -> None:
+        """The leg has ended. Said exactly once, last, and within seconds of `hang_up`."""
+
+
+class Leg(Protocol):
+    """The way to one caller and back, with its jitter buffer."""
+
+    caller: Caller
+    lead_ms: int
+    "How far ahead of real time we may send: what the peer buffers and `clear` takes back; RTP 0."
+
+    def play(self, pcm: bytes) -> None:
+        """Send one or more whole frames now; the call paces."""
+
+    def mark(self, number: int) -> None:
+        """Ask to be told (`Listener.marked`) when everything played so far has been heard."""
+
+    def clear(self) -> None:
+        """Take back what the peer has not yet played."""
+
+    def tick(self, now_ms: int) -> None:
+        """Let time pass: give up packets that are too late, conceal their holes."""
+
+    def hang_up(self, why: Goodbye) -> None:
+        """End the call politely; `gone(why)` follows whatever the peer does."""
+
+
+# --- ears ---
+
+
+@dataclass(frozen=True, slots=True)
+class Transcript:
+    """Words the caller said."""
+
+    text: str = field(repr=False)
+    "Lower or mixed case, without surrounding space; empty when nothing was understood."
+    final: bool
+    "False: an interim guess that may still change."
+    confidence: float = 0.0
+    "0 to 1; 0 when the provider gives none."
+    start_ms: int = 0
+    end_ms: int = 0
+    "Media time since the start of the recognition."
+    language: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Expected:
+    """What the agent expects to hear next: a help to recognizers that can use one."""
+
+    phrases: tuple[str, ...] = ()
+    "Words and phrases to prefer (cloud phrase adaptation)."
+    grammar: str = ""
+    "A complete JSGF grammar (offline recognizer); empty: free dictation."
+
+
+class Hearing(Protocol):
+    """What a recognition tells its owner, always on the reactor thread."""
+
+    def heard(self, transcript: Transcript) -> None:
+        """Take an interim or final transcript."""
+
+    def deaf(self, error: ProviderError) -> None:
+        """The recognition has failed and will say no more."""
+
+
+class Recognition(Protocol):
+    """One caller being listened to. No method blocks; after `close` nothing is said."""
+
+    def feed(self, pcm: bytes) -> None:
+        """Take 20 ms of sound; every frame of the call, speech or not."""
+
+    def onset(self) -> None:
+        """Voice detection says: the caller has begun to speak (up to ~300 ms ago)."""
+
+    def endpoint(self) -> None:
+        """Endpointing says: the utterance is over. A final transcript follows, perhaps an empty one."""
+
+    def expect(self, expected: Expected) -> None:
+        """Prefer this from the next utterance on."""
+
+    def close(self) -> None:
+        """Stop; release what belongs to this caller."""
+
+
+class Recognizer(Protocol):
+    """A speech-to-text provider."""
+
+    name: str
+
+    def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:
+        """Begin to listen to one caller whose frames come at `rate_hz`."""
+
+
+# --- voice ---
+
+
+class Synthesizer(Protocol):
+    """A text-to-speech provider."""
+
+    name: str
+
+    def speak(self, text: str, rate_hz: int, put: Callable[[bytes], None]) -> Deferred[None]:
+        """Synthesize one sentence; `put` takes PCM at `rate_hz` in pieces of any even length.
+
+        The Deferred fires after the last `put`, fails with `ProviderError`, and stops when cancelled.
+        """
+
+
+# --- mind ---
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A turn of the caller: words, keys, or both; both empty when speech was not understood."""
+
+    text: str = field(default="", repr=False)
+    keys: str = field(default="", repr=False)
+    confidence: float = 0.0
+
+
+class Floor(Protocol):
+    """The right to speak, given for one reply. Once taken away (barge-in), its methods do nothing."""
+
+    def say(self, text: str, *, interruptible: bool = True) -> None:
+        """Say one sentence after those already said."""
+
+    def play(self, pcm: bytes) -> None:
+        """Play sound at the leg's rate as part of an uninterruptible passage."""
+
+    def expect(self, expected: Expected) -> None:
+        """Tell the recognizer what the caller may say next."""
+
+    def hang_up(self) -> None:
+        """End the call once everything said has been heard."""
+
+
+class Conversation(Protocol):
+    """One caller's talk with an agent. A Deferred given back is cancelled when the caller interrupts."""
+
+    def greet(self, floor: Floor) -> Deferred[None]:
+        """Open the conversation."""
+
+    def reply(self, said: Said, floor: Floor) -> Deferred[None]:
+        """Answer one turn; sentences go to `floor.say` as they become known."""
+
+    def heard(self, text: str, *, complete: bool) -> None:
+        """The caller heard this much of the last reply: memory keeps what was heard, not what was sent."""
+
+    def overhear(self, pcm: bytes) -> None:
+        """Take each frame of the caller as it is heard (agent `echo`); most do nothing."""
+
+    def over(self, why: Goodbye) -> None:
+        """The call has ended."""
+
+
+class Agent(Protocol):
+    """Decides what to say."""
+
+    name: str
+
+    def converse(self, caller: Caller) -> Conversation:
+        """Begin a conversation with one caller."""
