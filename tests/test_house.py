@@ -1,1 +1,90 @@
-"""The plan of the house, as a test: who may import whom."""
+"""The plan of the house, as a test: who may import whom, what stays free of I/O, how long a file may be."""
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+HOUSE = Path(__file__).parent.parent / "voicemedia"
+MODULES = sorted(HOUSE.rglob("*.py"))
+
+SHARED = {"interfaces", "errors", "audio", "config", "metrics", "threads", "codecs"}
+"What every room may use."
+
+MAY_IMPORT: dict[str, set[str]] = {
+    "errors": set(),
+    "interfaces": {"errors"},
+    "audio": {"interfaces", "errors", "audio"},
+    "config": {"errors", "interfaces"},
+    "metrics": {"interfaces", "errors"},
+    "threads": {"interfaces", "errors"},
+    "turns": set(),
+    "call": {*SHARED, "turns"},
+    "switchboard": {*SHARED, "call"},
+    "protocols": {*SHARED, "protocols"},
+    "sip_bridge": {*SHARED, "sip_bridge"},
+    "stt": {*SHARED, "stt"},
+    "tts": {*SHARED, "tts"},
+    "agent": {*SHARED, "agent"},
+    "history": {*SHARED, "history"},
+    # A simulated caller speaks the carrier's wire format from the other end.
+    "callers": {*SHARED, "callers", "protocols", "sip_bridge"},
+}
+"Rooms not named here (service, tap, cli, doctor, __init__) build the house and may know every name."
+
+IMPURE = {
+    "twisted",
+    "asyncio",
+    "threading",
+    "queue",
+    "socket",
+    "time",
+    "random",
+    "os",
+    "subprocess",
+    "autobahn",
+}
+
+
+def name_of(path: Path) -> str:
+    return path.relative_to(HOUSE).as_posix()
+
+
+def room_of(path: Path) -> str:
+    return path.relative_to(HOUSE).parts[0].removesuffix(".py")
+
+
+def imports_of(path: Path) -> Iterator[str]:
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
+            yield node.module
+            if node.module == "voicemedia":
+                yield from (f"voicemedia.{alias.name}" for alias in node.names)
+
+
+def sans_io(path: Path) -> bool:
+    return room_of(path) in ("audio", "turns") or path.stem.endswith("_wire")
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_room_imports_only_what_the_plan_allows(path: Path) -> None:
+    allowed = MAY_IMPORT.get(room_of(path))
+    if allowed is None:
+        return
+    ours = {name.split(".")[1] for name in imports_of(path) if name.startswith("voicemedia.")}
+    assert ours - {"__version__"} <= allowed
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if sans_io(path)], ids=name_of)
+def test_sans_io_files_import_no_io(path: Path) -> None:
+    assert {name.split(".")[0] for name in imports_of(path)} & IMPURE == set()
+
+
+@pytest.mark.parametrize("path", MODULES, ids=name_of)
+def test_a_file_can_be_held_in_the_head(path: Path) -> None:
+    if path.stem.endswith(("_pb2", "_pb2_grpc")):
+        return
+    assert len(path.read_text().splitlines()) <= (250 if path.stem == "call" else 400)
