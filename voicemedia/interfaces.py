@@ -96,6 +96,29 @@ class Leg(Protocol):
         """End the call politely; `gone(why)` follows whatever the peer does."""
 
 
+# --- providers ---
+
+
+class Provider(Protocol):
+    """What recognizers, synthesizers and agents have in common.
+
+    A provider lives in one module with three names: `Options` (a frozen msgspec struct, unknown keys forbidden:
+    its table in the configuration), `missing(options) -> str` (one sentence that says what is not installed or
+    configured here and how to get it; empty when nothing is) and `make(options, reactor) -> Provider`. A module
+    out of tree is named in the configuration by its dotted name.
+    """
+
+    name: str
+    trouble: str
+    "Why it cannot serve at this moment; empty when it can. Shown by `/health`."
+
+    def start(self) -> Deferred[None]:
+        """Start what it needs (children, channels); called once, after twistd has daemonized."""
+
+    def stop(self) -> Deferred[None]:
+        """Stop all that; fires when nothing is left running."""
+
+
 # --- ears ---
 
 
@@ -154,10 +177,8 @@ class Recognition(Protocol):
         """Stop; release what belongs to this caller."""
 
 
-class Recognizer(Protocol):
+class Recognizer(Provider, Protocol):
     """A speech-to-text provider."""
-
-    name: str
 
     def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:
         """Begin to listen to one caller whose frames come at `rate_hz`."""
@@ -166,10 +187,8 @@ class Recognizer(Protocol):
 # --- voice ---
 
 
-class Synthesizer(Protocol):
+class Synthesizer(Provider, Protocol):
     """A text-to-speech provider."""
-
-    name: str
 
     def speak(self, text: str, rate_hz: int, put: Callable[[bytes], None]) -> Deferred[None]:
         """Synthesize one sentence; `put` takes PCM at `rate_hz` in pieces of any even length.
@@ -225,10 +244,8 @@ class Conversation(Protocol):
         """The call has ended."""
 
 
-class Agent(Protocol):
+class Agent(Provider, Protocol):
     """Decides what to say."""
-
-    name: str
 
     def converse(self, caller: Caller) -> Conversation:
         """Begin a conversation with one caller."""
