@@ -146,6 +146,8 @@ class Expected:
     "Words and phrases to prefer (cloud phrase adaptation)."
     grammar: str = ""
     "A complete JSGF grammar (offline recognizer); empty: free dictation."
+    keys: int = 1
+    "How many keys make a turn; 0: as many as come before `#` or a pause."
 
 
 class Hearing(Protocol):
@@ -232,7 +234,11 @@ class Conversation(Protocol):
         """Open the conversation."""
 
     def reply(self, said: Said, floor: Floor) -> Deferred[None]:
-        """Answer one turn; sentences go to `floor.say` as they become known."""
+        """Answer one turn; sentences go to `floor.say` as they become known.
+
+        A reply cancelled before its Deferred has fired counts as not given: its words come again, in front of
+        the caller's next ones. One that has fired is not asked again, however little of it was heard.
+        """
 
     def heard(self, text: str, *, complete: bool) -> None:
         """The caller heard this much of the last reply: memory keeps what was heard, not what was sent."""

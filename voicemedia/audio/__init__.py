@@ -1,0 +1,1 @@
+"""Sound without I/O: bytes of PCM in, bytes of PCM out."""
