@@ -1,0 +1,15 @@
+"""The table of agents: each name leads to a module of the right shape."""
+
+from importlib import import_module
+
+import pytest
+
+from voicemedia.agent import PROVIDERS
+
+
+@pytest.mark.parametrize("name", PROVIDERS)
+def test_each_module_has_the_three_names(name: str) -> None:
+    module = import_module(PROVIDERS[name])
+    options = module.Options()
+    assert module.missing(options) == ""
+    assert callable(module.make)
