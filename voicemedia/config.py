@@ -146,6 +146,8 @@ class Log(Section, frozen=True):
 
     level: Literal["debug", "info", "warn", "error"] = "info"
     "The least level that is written."
+    format: Literal["auto", "json", "text"] = "auto"
+    "One JSON object a line, or text for people; `auto`: text on a terminal, JSON elsewhere."
     personal: bool = False
     "Whether callers' words and numbers (`pii_` fields) are written too."
     file: str = ""

@@ -1,0 +1,110 @@
+"""Finds the modules of recognizers, synthesizers and agents and decodes their tables of the configuration."""
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Literal, Protocol, cast
+
+import msgspec
+from twisted.internet.interfaces import IReactorCore
+
+from voicemedia.config import Config, Table, convert
+from voicemedia.errors import ConfigError
+from voicemedia.interfaces import Provider
+
+Kind = Literal["stt", "tts", "agents"]
+"Kinds are named as their tables in the configuration."
+
+ROOMS: Final[dict[Kind, str]] = {"stt": "voicemedia.stt", "tts": "voicemedia.tts", "agents": "voicemedia.agent"}
+"Where the table `PROVIDERS` of each kind stands."
+
+NOBODY: Final = "none"
+"A route's name for: no provider of this kind."
+
+
+class ProviderModule(Protocol):
+    """The three names every provider's module has (`voicemedia.interfaces.Provider`)."""
+
+    Options: type[msgspec.Struct]
+
+    def missing(self, options: Any) -> str:
+        """Say what is not installed or configured here and how to get it; empty when nothing is."""
+
+    def make(self, options: Any, reactor: Any) -> Provider:
+        """Make the provider; it is started later."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """A provider the configuration asks for."""
+
+    kind: Kind
+    name: str
+    module: ProviderModule
+    options: msgspec.Struct
+
+    def missing(self) -> str:
+        """Say what keeps it from working here; empty when nothing does."""
+        return self.module.missing(self.options)
+
+    def make(self, reactor: IReactorCore) -> Provider:
+        """Make the provider; it is started later."""
+        return self.module.make(self.options, reactor)
+
+
+def load(kind: Kind, name: str, table: Table | None = None) -> tuple[ProviderModule, msgspec.Struct]:
+    """Import the module of a provider and decode its options.
+
+    :param table: its table of the configuration, with `provider` (default: the name itself) and options.
+    :raises ConfigError: unknown provider, module that cannot be imported, or an option at fault.
+    """
+    options = dict(table or {})
+    provider = options.pop("provider", name)
+    key = f"{kind}.{name}"
+    if not isinstance(provider, str):
+        raise ConfigError(f"{key}.provider: expected str, got {type(provider).__name__}")
+    module = _import(f"{key}.provider", _module_name(kind, key, provider))
+    return module, convert(options, module.Options, key=key)
+
+
+def load_all(config: Config) -> list[Chosen]:
+    """Load every provider that has a table or is named by a route, each once.
+
+    :raises ConfigError: as `load`; where no table has the name, the route that gave it is named.
+    """
+    chosen: dict[tuple[Kind, str], Chosen] = {}
+    for kind in ROOMS:
+        tables: Mapping[str, Table] = getattr(config, kind)
+        for name, table in tables.items():
+            chosen[kind, name] = Chosen(kind, name, *load(kind, name, table))
+        for number, route in enumerate(config.routes):
+            field = "agent" if kind == "agents" else kind
+            name = getattr(route, field)
+            if (kind, name) in chosen or (name == NOBODY and kind != "agents"):
+                continue
+            try:
+                chosen[kind, name] = Chosen(kind, name, *load(kind, name))
+            except ConfigError as error:
+                raise ConfigError(f"routes[{number}].{field}: {error}") from error
+    return list(chosen.values())
+
+
+def _module_name(kind: Kind, key: str, provider: str) -> str:
+    if "." in provider:
+        return provider
+    names: Mapping[str, str] = importlib.import_module(ROOMS[kind]).PROVIDERS
+    if provider not in names:
+        known = ", ".join(sorted(names))
+        raise ConfigError(f"{key}: unknown provider {provider}; known are {known}, or give a dotted module")
+    return names[provider]
+
+
+def _import(key: str, name: str) -> ProviderModule:
+    try:
+        module = importlib.import_module(name)
+    except (ImportError, SyntaxError) as error:
+        raise ConfigError(f"{key}: cannot import {name}: {error}; install it, or put it on PYTHONPATH") from error
+    absent = [wanted for wanted in ("Options", "missing", "make") if not hasattr(module, wanted)]
+    if absent:
+        raise ConfigError(f"{key}: {name} has no {', '.join(absent)}; see voicemedia.interfaces.Provider")
+    return cast(ProviderModule, module)
