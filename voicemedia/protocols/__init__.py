@@ -1,0 +1,1 @@
+"""The ways a caller reaches us over WebSocket, a carrier each."""
