@@ -1,0 +1,73 @@
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from voicemedia.metrics import PLAIN, Metrics
+
+
+def samples(metrics: Metrics) -> dict[str, float]:
+    found = {}
+    for family in text_string_to_metric_families(metrics.text().decode()):
+        for sample in family.samples:
+            labels = ",".join(f"{key}={value}" for key, value in sorted(sample.labels.items()))
+            found[f"{sample.name}{{{labels}}}" if labels else sample.name] = sample.value
+    return found
+
+
+@pytest.mark.parametrize("name", PLAIN)
+def test_an_addition_is_seen_at_the_next_scrape(name: str) -> None:
+    metrics = Metrics()
+    assert samples(metrics)[f"voicemedia_{name}_total"] == 0
+    setattr(metrics, name, getattr(metrics, name) + 3)
+    assert samples(metrics)[f"voicemedia_{name}_total"] == 3
+
+
+def test_ends_errors_and_failures_are_counted_by_their_names() -> None:
+    metrics = Metrics()
+    metrics.call_ended("drained")
+    metrics.wire_error("smartflo", "bad_base64")
+    metrics.wire_error("smartflo", "bad_base64")
+    metrics.provider_failed("stt")
+    found = samples(metrics)
+    assert found["voicemedia_calls_ended_total{reason=drained}"] == 1
+    assert found["voicemedia_wire_errors_total{carrier=smartflo,kind=bad_base64}"] == 2
+    assert found["voicemedia_providers_failed_total{provider=stt}"] == 1
+
+
+def test_a_value_falls_into_the_bucket_of_its_upper_bound() -> None:
+    metrics = Metrics()
+    for took_ms in (10, 11, 99_999):
+        metrics.reply("total", took_ms)
+    metrics.reply("transcript", 1)
+    found = samples(metrics)
+    assert found["voicemedia_reply_ms_bucket{le=10.0,stage=total}"] == 1
+    assert found["voicemedia_reply_ms_bucket{le=20.0,stage=total}"] == 2
+    assert found["voicemedia_reply_ms_bucket{le=30000.0,stage=total}"] == 2
+    assert found["voicemedia_reply_ms_bucket{le=+Inf,stage=total}"] == 3
+    assert found["voicemedia_reply_ms_count{stage=total}"] == 3
+    assert found["voicemedia_reply_ms_sum{stage=total}"] == 100_020
+    assert found["voicemedia_reply_ms_count{stage=transcript}"] == 1
+
+
+def test_lag_is_a_histogram() -> None:
+    metrics = Metrics()
+    metrics.lag(1.5)
+    assert samples(metrics)["voicemedia_loop_lag_ms_bucket{le=2.0}"] == 1
+    assert samples(metrics)["voicemedia_loop_lag_ms_bucket{le=1.0}"] == 0
+
+
+def test_live_calls_are_asked_for_at_each_scrape() -> None:
+    metrics, live = Metrics(), {"/vendor-stream": 1}
+    metrics.live_by_route = lambda: live
+    assert samples(metrics)["voicemedia_calls_active{route=/vendor-stream}"] == 1
+    live["/vendor-stream"] = 7
+    assert samples(metrics)["voicemedia_calls_active{route=/vendor-stream}"] == 7
+
+
+def test_the_process_itself_is_measured() -> None:
+    assert samples(Metrics())["process_resident_memory_bytes"] > 1_000_000
+
+
+def test_two_servers_in_one_process_share_no_numbers() -> None:
+    one, other = Metrics(), Metrics()
+    one.frames_in += 1
+    assert samples(other)["voicemedia_frames_in_total"] == 0

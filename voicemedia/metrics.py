@@ -1,0 +1,162 @@
+"""What is counted, and its form for Prometheus.
+
+Counting is an addition to a plain number, because some of it happens for every frame of every call; the
+numbers are gathered when somebody asks.
+"""
+
+from bisect import bisect_left
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from typing import Final
+
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+REPLY_BUCKETS_MS: Final = (10, 20, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 10000, 30000)
+LAG_BUCKETS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
+
+PLAIN: Final = {
+    "frames_in": "Frames of 20 ms taken from callers.",
+    "frames_out": "Frames of 20 ms sent to callers.",
+    "frames_concealed": "Frames made up because their packet did not come in time.",
+    "frames_late": "Frames that came after they had been given up, and were dropped.",
+    "frames_dropped": "Frames not sent because the peer did not read.",
+    "turns": "Replies the agents have spoken.",
+    "calls_started": "Calls answered.",
+    "calls_refused": "Calls refused because the server was full or draining.",
+    "peers_denied": "Peers without the right secret, address or signature.",
+}
+"Counters that are attributes of `Metrics`, and what they count."
+
+
+class Histogram:
+    """Counts of values by size.
+
+    :param buckets: upper bounds, rising.
+    """
+
+    __slots__ = ("_bounds", "_counts", "_sum")
+
+    def __init__(self, buckets: tuple[float, ...]) -> None:
+        self._bounds = tuple(map(float, buckets))
+        self._counts = [0] * (len(buckets) + 1)
+        self._sum = 0.0
+
+    def add(self, value: float) -> None:
+        """Count one value."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self._sum += value
+
+    def read(self) -> tuple[list[tuple[str, float]], float]:
+        """Return (upper bound, values up to it) pairs and the sum of all values."""
+        below, pairs = 0, []
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
+            below += count
+            pairs.append((bound, float(below)))
+        return pairs, self._sum
+
+
+class Metrics:
+    """Everything the server counts."""
+
+    __slots__ = (
+        "_lag",
+        "_registry",
+        "_replies",
+        "calls_ended",
+        "calls_refused",
+        "calls_started",
+        "frames_concealed",
+        "frames_dropped",
+        "frames_in",
+        "frames_late",
+        "frames_out",
+        "live_by_route",
+        "peers_denied",
+        "providers_failed",
+        "turns",
+        "wire_errors",
+    )
+
+    def __init__(self) -> None:
+        self.frames_in = 0
+        self.frames_out = 0
+        self.frames_concealed = 0
+        self.frames_late = 0
+        self.frames_dropped = 0
+        self.turns = 0
+        self.calls_started = 0
+        self.calls_refused = 0
+        self.peers_denied = 0
+        self.calls_ended: Counter[str] = Counter()
+        "By the word of `Goodbye`."
+        self.wire_errors: Counter[tuple[str, str]] = Counter()
+        "By carrier and kind of `WireError`."
+        self.providers_failed: Counter[str] = Counter()
+        self.live_by_route: Callable[[], Mapping[str, int]] = dict
+        "Asked at each scrape: calls that are on, by route."
+        self._replies: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(REPLY_BUCKETS_MS))
+        self._lag = Histogram(LAG_BUCKETS_MS)
+        # The registry of our own: two services in one process (tests) must not share numbers.
+        self._registry = CollectorRegistry()
+        self._registry.register(self)
+        ProcessCollector(registry=self._registry)
+
+    def wire_error(self, carrier: str, kind: str) -> None:
+        """Count a message that broke the carrier's protocol."""
+        self.wire_errors[carrier, kind] += 1
+
+    def call_ended(self, reason: str) -> None:
+        """Count the end of a call by its reason."""
+        self.calls_ended[reason] += 1
+
+    def provider_failed(self, provider: str) -> None:
+        """Count a recognizer, agent or synthesizer that failed in a call."""
+        self.providers_failed[provider] += 1
+
+    def reply(self, stage: str, took_ms: float) -> None:
+        """Count how long one stage of a reply took; stage `total` is the whole."""
+        self._replies[stage].add(took_ms)
+
+    def lag(self, late_ms: float) -> None:
+        """Count how late a tick of the reactor came."""
+        self._lag.add(late_ms)
+
+    def text(self) -> bytes:
+        """Return everything in the text format of Prometheus, version 0.0.4."""
+        return generate_latest(self._registry)
+
+    def collect(self) -> Iterator[Metric]:
+        """Give prometheus_client what was counted (its `Collector` protocol)."""
+        for name, what in PLAIN.items():
+            yield CounterMetricFamily(f"voicemedia_{name}", what, value=getattr(self, name))
+        yield _labeled("calls_ended", "Calls ended, by reason.", ("reason",), self.calls_ended)
+        yield _labeled("wire_errors", "Messages that broke the protocol.", ("carrier", "kind"), self.wire_errors)
+        yield _labeled("providers_failed", "Failures of providers in calls.", ("provider",), self.providers_failed)
+        active = GaugeMetricFamily("voicemedia_calls_active", "Calls that are on.", labels=("route",))
+        for route, calls in self.live_by_route().items():
+            active.add_metric((route,), calls)
+        yield active
+        replies = HistogramMetricFamily(
+            "voicemedia_reply_ms", "From the caller's last word to our first sound, by stage.", labels=("stage",)
+        )
+        for stage, histogram in self._replies.items():
+            replies.add_metric((stage,), *histogram.read())
+        yield replies
+        buckets, total = self._lag.read()
+        yield HistogramMetricFamily(
+            "voicemedia_loop_lag_ms", "How late the tick came.", buckets=buckets, sum_value=total
+        )
+
+    def describe(self) -> Iterator[Metric]:
+        """Name what may be collected: nothing, so that registering asks for no numbers."""
+        return iter(())
+
+
+def _labeled(
+    name: str, what: str, labels: tuple[str, ...], counts: Mapping[str, int] | Mapping[tuple[str, str], int]
+) -> CounterMetricFamily:
+    family = CounterMetricFamily(f"voicemedia_{name}", what, labels=labels)
+    for key, count in counts.items():
+        family.add_metric((key,) if isinstance(key, str) else key, count)
+    return family
