@@ -1,0 +1,93 @@
+"""The Via header: the way a response takes back (RFC 3261, section 20.42; RFC 3581)."""
+
+import re
+from dataclasses import dataclass, replace
+from typing import Final, Self
+
+from voicemedia.errors import WireError
+from voicemedia.sip_bridge.grammar_wire import HOST, NO_PARAMS, SPACE, Params, split_outside
+from voicemedia.sip_bridge.uri_wire import split_host
+
+MAGIC: Final = "z9hG4bK"
+"What the branch of an RFC 3261 element begins with."
+
+_SENT: Final = re.compile(
+    r"(?P<protocol>[^\s/;]+)\s*/\s*(?P<version>[^\s/;]+)\s*/\s*(?P<transport>[^\s/;]+)\s+"
+    rf"(?P<host>{HOST.pattern})(?:\s*:\s*(?P<port>\d+))?\s*"
+)
+
+DEFAULT_PORT: Final = {"TLS": 5061, "WSS": 443, "WS": 80}
+
+
+@dataclass(frozen=True, slots=True)
+class Via:
+    """One hop."""
+
+    transport: str
+    "As sent: `UDP`, `TCP`, `TLS`, or anything."
+    host: str
+    port: int | None = None
+    params: Params = NO_PARAMS
+    version: str = "2.0"
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse one hop.
+
+        :raises WireError: `bad_via`, `bad_port`, `empty_parameter`.
+        """
+        text = text.strip(SPACE)
+        match = _SENT.match(text)
+        if match is None or match["protocol"].upper() != "SIP":
+            raise WireError("bad_via", text[:80])
+        rest = text[match.end() :]
+        if rest and rest[0] != ";":
+            raise WireError("bad_via", text[:80])
+        host, port = match["host"], None
+        if match["port"] is not None:
+            host, port = split_host(f"{host}:{match['port']}")
+        return cls(match["transport"], host, port, Params.parse(rest[1:]) if rest else NO_PARAMS, match["version"])
+
+    @classmethod
+    def parse_many(cls, text: str) -> list[Self]:
+        """Parse a comma-separated list; an empty element is an error here, as no way leads through it."""
+        return [cls.parse(piece) for piece in split_outside(text, ",")]
+
+    @property
+    def branch(self) -> str:
+        """The branch, empty when the hop is of RFC 2543."""
+        return self.params.get("branch") or ""
+
+    @property
+    def sent_by(self) -> str:
+        """Host and port in lower case, the default port filled in; part of the transaction's name."""
+        return f"{self.host.lower()}:{self.port or DEFAULT_PORT.get(self.transport.upper(), 5060)}"
+
+    def stamped(self, host: str, port: int) -> Self:
+        """Return it with where it really came from (RFC 3581, section 4).
+
+        `rport` is filled in when asked for; `received` then always, else only when the name differs.
+        """
+        params = self.params
+        asked = "rport" in params
+        if asked:
+            params = params.with_("rport", str(port))
+        if asked or self.host.strip("[]").lower() != host.lower():
+            params = params.with_("received", host)
+        return replace(self, params=params)
+
+    @property
+    def reply_to(self) -> tuple[str, int]:
+        """Where a response goes over an unreliable transport (RFC 3261, section 18.2.2; RFC 3581)."""
+        params = self.params
+        port = self.port or DEFAULT_PORT.get(self.transport.upper(), 5060)
+        if maddr := params.get("maddr"):
+            return maddr.strip("[]"), port
+        rport = params.get("rport") or ""
+        if rport.isascii() and rport.isdigit() and 0 < len(rport) < 6 and 0 < int(rport) < 65536:
+            port = int(rport)
+        return (params.get("received") or self.host).strip("[]"), port
+
+    def __str__(self) -> str:
+        port = "" if self.port is None else f":{self.port}"
+        return f"SIP/{self.version}/{self.transport} {self.host}{port}{self.params}"
