@@ -22,10 +22,6 @@ FORMATS: Final[dict[str, tuple[str, int]]] = {
 
 _RATES: Final = {str(rate_hz): rate_hz for rate_hz in (8000, 16000, 24000, 48000)}
 
-SAMPLE_BYTES: Final = {"PCMU": 1, "PCMA": 1, "L16": 2}
-SILENCE: Final = {"PCMU": b"\xff", "PCMA": b"\xd5", "L16": b"\0\0"}
-"One sample of silence. Zero bytes would be a full-scale click in mu-law."
-
 _PUNCTUATION: Final = str.maketrans("", "", "-_. ")
 
 

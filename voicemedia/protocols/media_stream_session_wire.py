@@ -6,8 +6,8 @@ from typing import Final
 
 import msgspec
 
+from voicemedia.audio.g711 import CODECS
 from voicemedia.errors import WireError
-from voicemedia.protocols.media_format_wire import SAMPLE_BYTES, SILENCE
 from voicemedia.protocols.media_stream_wire import Connected, Custom, Dtmf, Event, Mark, Media, Start, Stop, read
 
 CONNECTED: Final = b'{"event":"connected","protocol":"Call","version":"1.0.0"}'
@@ -36,8 +36,9 @@ class StreamWriter:
     def __init__(self, dialect: Dialect, start: Start) -> None:
         self._dialect = dialect
         self._sid = msgspec.json.encode(start.stream_id)
-        self._block = dialect.block_samples * SAMPLE_BYTES[start.codec]
-        self._silence = SILENCE[start.codec]
+        codec = CODECS[start.codec]
+        self._block = dialect.block_samples * codec.sample_bytes
+        self._silence = codec.silence * dialect.block_samples
         head = b'{"event":"media","streamSid":' + self._sid.replace(b"%", b"%%")
         sequence = b',"sequenceNumber":%(sequence)d' if dialect.sequence else b""
         chunk = b',"chunk":%(chunk)d' if dialect.chunk else b""
@@ -51,7 +52,7 @@ class StreamWriter:
         """Write sound in the stream's codec; give whole frames, for a last part of a block is filled with silence."""
         if len(sound) % self._block:
             missing = self._block - len(sound) % self._block
-            sound += (self._silence * self._block)[-missing:]
+            sound += self._silence[-missing:]
         self._sequence += 1
         self._chunk += 1
         payload = b2a_base64(sound, newline=False)
@@ -169,7 +170,7 @@ class MediaStreamSession:
             raise WireError("duplicate_start")
         self.stream = start
         self.writer = StreamWriter(self._dialect, start)
-        self._sample_bytes = SAMPLE_BYTES[start.codec]
+        self._sample_bytes = CODECS[start.codec].sample_bytes
         self._binary_chunks = self._binary_samples = 0
         if old is None:
             return (start,)
