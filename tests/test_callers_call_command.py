@@ -1,0 +1,159 @@
+"""`voicemedia call` against a real socket: what it prints, records and returns."""
+
+import argparse
+import json
+import wave
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from twisted.internet.defer import maybeDeferred
+
+from tests.fake_carrier_server import AnswerBrain, FakeServer, tone
+from tests.in_reactor import in_reactor
+from voicemedia.callers.call_command import add_arguments, destination, place, read_lines
+from voicemedia.callers.script import Keys
+from voicemedia.callers.sound import write_wav
+from voicemedia.errors import ConfigError
+
+
+def arguments(*line: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(line)
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> str:
+    write_wav(tmp_path / "speech.wav", b"\xff" * 800 + tone(200) + b"\xff" * 1600)
+    return str(tmp_path / "speech.wav")
+
+
+async def called(server: FakeServer, *line: str) -> int:
+    from twisted.internet import reactor
+
+    try:
+        return await place(reactor, arguments(*line))
+    finally:
+        await maybeDeferred(server.stop)
+
+
+def served(make_brain: Callable[[], Any], tells: bool = False) -> FakeServer:
+    from twisted.internet import reactor
+
+    return FakeServer(reactor, make_brain, tells)
+
+
+@in_reactor
+async def test_a_conversation_is_shown_turn_by_turn_and_recorded(
+    speech: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = served(AnswerBrain, tells=True)
+    heard = tmp_path / "heard.wav"
+    line = ["smartflo", speech, "--url", server.url(), "--quiet", "0.1", "--record", str(heard), "--stereo"]
+    assert await called(server, *line) == 0
+    shown = capsys.readouterr().out.splitlines()
+    assert shown[0].startswith(f"Calling {server.url()} as smartflo, 20 ms packets, call CA")
+    assert any("caller  two idlis   [speech.wav, 0.2 s]" in text for text in shown)
+    assert any("agent   noted   [after 4" in text for text in shown)
+    assert any(text.startswith("1 of 1 answered, latency 4") for text in shown)
+    with wave.open(str(heard)) as file:
+        assert (file.getnchannels(), file.getframerate()) == (2, 8000)
+        assert file.getnframes() > 8000
+
+
+@in_reactor
+async def test_json_tells_the_whole_call(speech: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    server = served(AnswerBrain)
+    line = ["twilio", speech, "dtmf:1", "--url", server.url("/twilio"), "--quiet", "0.1", "--json"]
+    assert await called(server, *line, "--record", str(tmp_path / "h.wav")) == 0
+    whole = json.loads(capsys.readouterr().out)
+    assert [turn["said"] for turn in whole["turns"]] == ["greeting", "speech.wav", "keys 1"]
+    assert [turn["understood"] for turn in whole["turns"]] == [None, None, None]
+    assert 380 <= whole["turns"][1]["latency_ms"] <= 600
+    assert whole["ended"] == "the caller hung up"
+    assert whole["carrier_rules_broken"] == {}
+
+
+@in_reactor
+async def test_a_server_that_does_not_answer_is_status_1(
+    speech: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = served(lambda: AnswerBrain(dumb=True))
+    line = ["smartflo", speech, "--url", server.url(), "--answer-timeout", "0.5", "--quiet", "0.1"]
+    assert await called(server, *line, "--record", str(tmp_path / "h.wav")) == 1
+    assert "no answer" in capsys.readouterr().out
+
+
+@in_reactor
+async def test_no_server_is_status_2_with_the_cure(speech: str, capsys: pytest.CaptureFixture[str]) -> None:
+    server = served(AnswerBrain)
+    await server.stop()
+    assert await called(server, "smartflo", speech, "--url", server.url()) == 2
+    told = capsys.readouterr().err
+    assert f"no server at {server.url()}" in told
+    assert "start it with `make run`" in told
+
+
+@in_reactor
+async def test_a_refused_handshake_is_status_2_with_the_servers_reason(
+    speech: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = served(AnswerBrain)
+    assert await called(server, "smartflo", speech, "--url", server.url("/nowhere")) == 2
+    assert "WebSocket connection upgrade failed [404]: Not Found" in capsys.readouterr().err
+
+
+@in_reactor
+async def test_a_file_that_is_no_wav_is_status_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "song.mp3").write_bytes(b"ID3")
+    server = served(AnswerBrain)
+    assert await called(server, "smartflo", str(tmp_path / "song.mp3")) == 2
+    assert "song.mp3 is not a WAV file; convert it with: ffmpeg" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("line", "url"),
+    [
+        (["smartflo"], "ws://127.0.0.1:8000/vendor-stream"),
+        (["twilio"], "ws://127.0.0.1:8000/twilio"),
+        (["twilio", "--url", "wss://voice.example"], "wss://voice.example/twilio"),
+        (["smartflo", "--url", "ws://h:1/vendor-stream/echo?a=b"], "ws://h:1/vendor-stream/echo?a=b"),
+        (["smartflo", "--secret", "s/1"], "ws://127.0.0.1:8000/vendor-stream/s%2F1"),
+    ],
+)
+def test_where_to_call_follows_from_the_carrier_and_the_options(line: list[str], url: str) -> None:
+    assert destination(arguments(*line)).url == url
+
+
+def test_an_address_that_is_no_websocket_is_refused() -> None:
+    with pytest.raises(ConfigError, match="must begin with ws:// or wss://"):
+        destination(arguments("smartflo", "--url", "http://127.0.0.1:8000/"))
+
+
+def test_keys_may_stand_between_the_files(speech: str) -> None:
+    lines = read_lines([speech, "dtmf:12#", speech], "9")
+    assert [line.keys if isinstance(line, Keys) else line.name for line in lines] == [
+        "speech.wav",
+        "12#",
+        "speech.wav",
+        "9",
+    ]
+
+
+@pytest.mark.parametrize("items", [[], ["dtmf:"], ["dtmf:12x"]])
+def test_nothing_to_say_and_keys_that_do_not_exist_are_refused(items: list[str]) -> None:
+    with pytest.raises(ConfigError, match=r"nothing to say|keys are"):
+        read_lines(items, None)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [["--loss", "2"], ["--packet-ms", "15"], ["--param", "novalue"], ["--quiet", "-1"]],
+)
+def test_impossible_values_are_usage_errors(wrong: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        arguments("smartflo", "a.wav", *wrong)
+    assert stopped.value.code == 2
+    assert wrong[0] in capsys.readouterr().err

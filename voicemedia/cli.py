@@ -1,0 +1,26 @@
+"""The `voicemedia` command: a table of commands, each in a module of its own."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Final
+
+COMMANDS: Final = {
+    "call": ("voicemedia.callers.call_command", "call the server as a carrier does and show the conversation"),
+}
+"Name of the command: the module with its `add_arguments(parser)` and `run(args) -> int`, and what it does."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; return its exit status."""
+    parser = argparse.ArgumentParser(prog="voicemedia")
+    commands = parser.add_subparsers(dest="command", required=True)
+    for name, (module, purpose) in COMMANDS.items():
+        import_module(module).add_arguments(commands.add_parser(name, help=purpose))
+    args = parser.parse_args(argv)
+    return int(import_module(COMMANDS[args.command][0]).run(args))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
