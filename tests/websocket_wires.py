@@ -121,6 +121,10 @@ class MemoryTransport(StringTransport):
         if self.producer is not None:
             super().unregisterProducer()
 
+    @property
+    def aborted(self) -> bool:
+        return bool(self.disconnected)
+
 
 @dataclass
 class Served:
@@ -128,11 +132,12 @@ class Served:
 
     protocol: Any
     clock: Clock
-    transport: StringTransport = field(default_factory=MemoryTransport)
+    transport: Any = field(default_factory=MemoryTransport)
+    path: bytes = b"/vendor-stream/secret?token=7"
 
     def __post_init__(self) -> None:
         self.protocol.makeConnection(self.transport)
-        self.protocol.dataReceived(HANDSHAKE)
+        self.protocol.dataReceived(HANDSHAKE.replace(b"/vendor-stream/secret?token=7", self.path))
         self.response = self.sent()
 
     def sent(self) -> bytes:
