@@ -1,0 +1,318 @@
+"""The HTTP side of the one port: health, statistics, metrics, and clear answers to everything else."""
+# twisted.web carries few types.
+# mypy: disallow-untyped-calls=False
+
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, Protocol
+
+import msgspec
+from prometheus_client import CONTENT_TYPE_PLAIN_0_0_4
+from twisted.logger import Logger
+from twisted.protocols.basic import LineReceiver
+from twisted.python.failure import Failure
+from twisted.web import http, server
+from twisted.web.resource import IResource, Resource
+
+from voicemedia import __version__
+from voicemedia.interfaces import Goodbye
+from voicemedia.metrics import Metrics
+
+JSON: Final = "application/json"
+HEADERS: Final = {
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "Referrer-Policy": "no-referrer",
+    "Cache-Control": "no-store",
+}
+"Sent with every answer."
+CODES: Final = {
+    404: ("not_found", "There is nothing at this address."),
+    405: ("method_not_allowed", "This address does not take this method."),
+    413: ("too_long", "The body of the request is too long."),
+    426: ("websocket_only", "This address speaks WebSocket only."),
+    500: ("internal_error", "A fault of ours; it is in the log."),
+}
+"HTTP status: our code for programs, and the sentence for people."
+
+
+class Sessions(Protocol):
+    """What the switchboard knows of its calls."""
+
+    draining: bool
+    total: int
+    refused: int
+    ended_by: Counter[str]
+    "By the word of `Goodbye`."
+    total_by_route: Counter[str]
+
+    def __len__(self) -> int:
+        """Count the calls that are on."""
+
+    def live_by_route(self) -> Counter[str]:
+        """Count the calls that are on, by route."""
+
+
+@dataclass(frozen=True)
+class World:
+    """What the pages tell about."""
+
+    sessions: Sessions
+    metrics: Metrics
+    troubles: Callable[[], Mapping[str, str]]
+    "For every provider, as `stt.pocketsphinx`: why it cannot serve; empty when it can."
+
+
+def health(world: World, uptime_s: float) -> tuple[int, dict[str, object]]:
+    """Tell whether calls should be sent here: 503 while draining, so that a balancer looks elsewhere."""
+    troubles = world.troubles()
+    draining = world.sessions.draining
+    status = "draining" if draining else "degraded" if any(troubles.values()) else "ok"
+    return 503 if draining else 200, {
+        "status": status,
+        "version": __version__,
+        "uptime_s": round(uptime_s, 3),
+        "draining": draining,
+        "active_calls": len(world.sessions),
+        "providers": {name: {"available": not trouble, "reason": trouble} for name, trouble in troubles.items()},
+    }
+
+
+def stats(world: World) -> dict[str, object]:
+    """Count calls, frames and errors since the start."""
+    sessions, metrics = world.sessions, world.metrics
+    live = sessions.live_by_route()
+    errors: dict[str, dict[str, int]] = {}
+    for (carrier, kind), count in metrics.wire_errors.items():
+        errors.setdefault(carrier, {})[kind] = count
+    return {
+        "active_sessions": len(sessions),
+        "total_sessions": sessions.total,
+        "expired_sessions": sum(sessions.ended_by[why.value] for why in (Goodbye.IDLE, Goodbye.TOO_LONG)),
+        "refused_sessions": sessions.refused,
+        "ended_sessions": dict(sessions.ended_by),
+        "routes": {
+            path: {"active": live[path], "total": total} for path, total in sorted(sessions.total_by_route.items())
+        },
+        "frames": {
+            "in": metrics.frames_in,
+            "out": metrics.frames_out,
+            "concealed": metrics.frames_concealed,
+            "late": metrics.frames_late,
+            "dropped": metrics.frames_dropped,
+        },
+        "turns": metrics.turns,
+        "errors": errors,
+        "provider_failures": dict(metrics.providers_failed),
+    }
+
+
+# --- resources ---
+
+
+def answer(request: server.Request, status: int, body: bytes, content_type: str = JSON) -> int:
+    """Answer a request; HEAD gets the same header and no body."""
+    request.setResponseCode(status)
+    request.setHeader("Content-Type", content_type)
+    request.setHeader("Content-Length", str(len(body)))
+    request.setHeader("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
+    request.write(body)
+    request.finish()
+    return server.NOT_DONE_YET
+
+
+def error_body(status: int) -> bytes:
+    """Write the JSON that goes with an error status."""
+    code, message = CODES[status]
+    return msgspec.json.encode({"error": {"code": code, "message": message}})
+
+
+class Page(Resource):
+    """A page to read.
+
+    :param read: gives status and body.
+    """
+
+    isLeaf = True
+
+    def __init__(self, read: Callable[[], tuple[int, bytes]], content_type: str = JSON) -> None:
+        super().__init__()
+        self._read, self._content_type = read, content_type
+
+    def render(self, request: server.Request) -> int:
+        """Answer GET and HEAD."""
+        if request.method not in (b"GET", b"HEAD"):
+            return Refusal(405, {"Allow": "GET, HEAD"}).render(request)
+        status, body = self._read()
+        return answer(request, status, body, self._content_type)
+
+
+class Refusal(Resource):
+    """An error, as JSON."""
+
+    isLeaf = True
+
+    def __init__(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+        super().__init__()
+        self._status, self._headers = status, headers or {}
+
+    def render(self, request: server.Request) -> int:
+        """Answer with the error, whatever was asked."""
+        for name, value in self._headers.items():
+            request.setHeader(name, value)
+        return answer(request, self._status, error_body(self._status))
+
+
+class Front(Resource):
+    """Finds what a path belongs to: a page exactly, or the stream with the longest path that begins it.
+
+    What follows a stream's path stays in `request.postpath`, decoded: the secret of the route, if it asks for one.
+    """
+
+    def __init__(self, streams: Mapping[str, IResource], pages: Mapping[str, IResource]) -> None:
+        super().__init__()
+        self._streams = {_segments(path): stream for path, stream in streams.items()}
+        self._pages = {_segments(path): page for path, page in pages.items()}
+
+    def getChildWithDefault(self, _name: bytes, request: Any) -> IResource:
+        """Find the resource of the whole path."""
+        segments = [*request.prepath, *request.postpath]
+        while segments and not segments[-1]:
+            segments.pop()
+        request.prepath, request.postpath = segments, []
+        if page := self._pages.get(tuple(segments)):
+            return page
+        for length in range(len(segments), 0, -1):
+            if stream := self._streams.get(tuple(segments[:length])):
+                request.prepath, request.postpath = segments[:length], segments[length:]
+                return _unfit_for_websocket(request) or stream
+        return Refusal(404)
+
+
+def _segments(path: str) -> tuple[bytes, ...]:
+    return tuple(path.strip("/").encode().split(b"/"))
+
+
+def _unfit_for_websocket(request: server.Request) -> Refusal | None:
+    if request.method != b"GET":
+        return Refusal(405, {"Allow": "GET"})
+    if "websocket" not in (request.getHeader("upgrade") or "").lower():
+        return Refusal(426, {"Upgrade": "websocket", "Connection": "Upgrade"})
+    return None
+
+
+# --- the site ---
+
+
+class Channel(http.HTTPChannel):
+    """One HTTP connection. A peer that sends its request a byte at a time gains no time by it."""
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take bytes; only those of a body make the time-out begin anew."""
+        if not self.line_mode:
+            self.resetTimeout()
+        LineReceiver.dataReceived(self, data)
+
+
+class BoundedRequest(server.Request):
+    """A request with a limited body, and an answer that does not say which software gave it."""
+
+    log = Logger()
+    _taken = 0
+    _refused = False
+
+    def gotLength(self, length: int | None) -> None:
+        """Refuse a body that is announced too long before any of it is read."""
+        self._refuse_beyond(length or 0)
+        # In memory where the length is unknown: it is bounded, and a file would have to be closed.
+        super().gotLength(0 if self._refused or length is None else length)
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a piece of the body, as long as it is not too long."""
+        self._taken += len(data)
+        self._refuse_beyond(self._taken)
+        if not self._refused:
+            super().handleContentChunk(data)
+
+    def _refuse_beyond(self, length: int) -> None:
+        channel: Any = self.channel
+        if self._refused or length <= channel.site.max_body_bytes:
+            return
+        self._refused = True
+        body = error_body(413)
+        head = f"HTTP/1.1 413 Payload Too Large\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n"
+        channel.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+        channel.loseConnection()
+
+    def process(self) -> None:
+        """Answer, unless the request was refused while it came in."""
+        if not self._refused:
+            super().process()
+
+    def render(self, resource: IResource) -> None:
+        """Set what all answers share."""
+        self.responseHeaders.removeHeader("Server")
+        for name, value in HEADERS.items():
+            self.setHeader(name, value)
+        super().render(resource)
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Log a bug and own up to it."""
+        self.log.failure("an HTTP request met a bug", reason)
+        if self.channel.transport is None:
+            # A WebSocket has taken the connection over.
+            return reason
+        if self.startedWriting:
+            self.channel.loseConnection()
+        else:
+            answer(self, 500, error_body(500))
+        return reason
+
+
+class StatusSite(server.Site):
+    """The port's factory: no access log, for addresses and secrets stand in paths."""
+
+    protocol: Any = Channel
+    requestFactory = BoundedRequest
+    displayTracebacks = False
+    noisy = False
+
+    def __init__(self, root: IResource, *, timeout_s: int, max_body_bytes: int, reactor: Any) -> None:
+        super().__init__(root, timeout=timeout_s, reactor=reactor)
+        self.max_body_bytes = max_body_bytes
+
+    def log(self, request: http.Request) -> None:
+        """Write no access log."""
+
+    def acceptableProtocols(self) -> list[bytes]:
+        """Offer HTTP/1.1 only: a browser on HTTP/2 could not open a WebSocket here."""
+        return [b"http/1.1"]
+
+
+def make_site(
+    streams: Mapping[str, IResource],
+    world: World,
+    reactor: Any,
+    *,
+    timeout_s: int = 10,
+    max_body_bytes: int = 1 << 20,
+) -> StatusSite:
+    """Make the factory of the one port.
+
+    :param streams: WebSocket resources by path; each takes its path and everything below.
+    :param timeout_s: how long a request may take to arrive (`server.handshake_timeout_s`).
+    :param max_body_bytes: longest body taken (`server.max_message_bytes`).
+    """
+    began_s = reactor.seconds()
+
+    def read_health() -> tuple[int, bytes]:
+        status, body = health(world, reactor.seconds() - began_s)
+        return status, msgspec.json.encode(body)
+
+    pages = {
+        "/health": Page(read_health),
+        "/streaming/stats": Page(lambda: (200, msgspec.json.encode(stats(world)))),
+        "/metrics": Page(lambda: (200, world.metrics.text()), CONTENT_TYPE_PLAIN_0_0_4),
+    }
+    return StatusSite(Front(streams, pages), timeout_s=timeout_s, max_body_bytes=max_body_bytes, reactor=reactor)
