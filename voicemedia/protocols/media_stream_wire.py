@@ -147,14 +147,17 @@ def read(raw: bytes | str) -> Event:
         try:
             message = _decode_media(raw)
         except (msgspec.DecodeError, RecursionError):
-            return read_message(_object(raw))
+            return read_message(decode_json(raw))
         sound = message.media
         return Media(message.stream_id, message.sequence, sound.payload, sound.chunk, sound.timestamp, sound.track)
-    return read_message(_object(raw))
+    return read_message(decode_json(raw))
 
 
-def _object(raw: bytes | str) -> object:
-    """Decode JSON of any shape."""
+def decode_json(raw: bytes | str) -> object:
+    """Decode JSON of any shape.
+
+    :raises WireError: `bad_utf8`, `not_json`.
+    """
     try:
         return _decode_any(raw if isinstance(raw, str) else str(raw, "utf-8"))
     except UnicodeError:
