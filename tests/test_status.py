@@ -42,7 +42,8 @@ class Peer:
         self.metrics = Metrics()
         self.troubles: dict[str, str] = {"agents.diet": ""}
         world = World(self.sessions, self.metrics, lambda: self.troubles)
-        self.site = make_site(streams or {}, world, self.clock, max_body_bytes=1000)
+        pages = {"/calls": Echo("calls")}
+        self.site = make_site(streams or {}, world, self.clock, pages=pages, max_body_bytes=1000)
         self.connect()
 
     def connect(self) -> None:
@@ -191,6 +192,10 @@ def test_the_longest_stream_path_wins_and_the_rest_is_its_secret(path: str, reac
     peer = Peer({"/vendor-stream": Echo("long"), "/vendor-stream/echo": Echo("echo")})
     status, _, body = peer.ask(path, head=WEBSOCKET)
     assert (status, body) == (200, reached)
+
+
+def test_a_further_page_takes_what_is_below_it() -> None:
+    assert Peer().ask("/calls/CA1/turns")[2] == b"calls [b'CA1', b'turns']"
 
 
 def test_a_stream_refuses_those_who_speak_no_websocket() -> None:

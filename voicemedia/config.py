@@ -27,7 +27,7 @@ Positive = Annotated[int, Meta(ge=1)]
 Table = Mapping[str, object]
 "Options of one provider, decoded by the provider's own `Options`."
 
-OWN_PATHS: Final = ("/health", "/metrics", "/streaming/stats")
+OWN_PATHS: Final = ("/health", "/metrics", "/streaming/stats", "/calls")
 "Pages of the server, which no route may cover."
 
 

@@ -141,7 +141,9 @@ class Page(Resource):
         self._read, self._content_type = read, content_type
 
     def render(self, request: server.Request) -> int:
-        """Answer GET and HEAD."""
+        """Answer GET and HEAD; below a page there is nothing."""
+        if request.postpath:
+            return Refusal(404).render(request)
         if request.method not in (b"GET", b"HEAD"):
             return Refusal(405, {"Allow": "GET, HEAD"}).render(request)
         status, body = self._read()
@@ -165,28 +167,28 @@ class Refusal(Resource):
 
 
 class Front(Resource):
-    """Finds what a path belongs to: a page exactly, or the stream with the longest path that begins it.
+    """Finds what a request belongs to: whatever has the longest path that begins the one asked for.
 
-    What follows a stream's path stays in `request.postpath`, decoded: the secret of the route, if it asks for one.
+    What follows that path stays in `request.postpath`, decoded: the secret of a route, the name of a call.
     """
 
     def __init__(self, streams: Mapping[str, IResource], pages: Mapping[str, IResource]) -> None:
         super().__init__()
-        self._streams = {_segments(path): stream for path, stream in streams.items()}
-        self._pages = {_segments(path): page for path, page in pages.items()}
+        self._resources = {_segments(path): resource for path, resource in (*pages.items(), *streams.items())}
+        self._streams = frozenset(map(_segments, streams))
 
     def getChildWithDefault(self, _name: bytes, request: Any) -> IResource:
         """Find the resource of the whole path."""
         segments = [*request.prepath, *request.postpath]
         while segments and not segments[-1]:
             segments.pop()
-        request.prepath, request.postpath = segments, []
-        if page := self._pages.get(tuple(segments)):
-            return page
         for length in range(len(segments), 0, -1):
-            if stream := self._streams.get(tuple(segments[:length])):
+            key = tuple(segments[:length])
+            if resource := self._resources.get(key):
                 request.prepath, request.postpath = segments[:length], segments[length:]
-                return _unfit_for_websocket(request) or stream
+                refusal = _unfit_for_websocket(request) if key in self._streams else None
+                return refusal or resource
+        request.prepath, request.postpath = segments, []
         return Refusal(404)
 
 
@@ -290,17 +292,19 @@ class StatusSite(server.Site):
         return [b"http/1.1"]
 
 
-def make_site(
+def make_site(  # noqa: PLR0913 - the last three have defaults that fit tests
     streams: Mapping[str, IResource],
     world: World,
     reactor: Any,
     *,
+    pages: Mapping[str, IResource] | None = None,
     timeout_s: int = 10,
     max_body_bytes: int = 1 << 20,
 ) -> StatusSite:
     """Make the factory of the one port.
 
     :param streams: WebSocket resources by path; each takes its path and everything below.
+    :param pages: further resources by path, the same way.
     :param timeout_s: how long a request may take to arrive (`server.handshake_timeout_s`).
     :param max_body_bytes: longest body taken (`server.max_message_bytes`).
     """
@@ -310,9 +314,10 @@ def make_site(
         status, body = health(world, reactor.seconds() - began_s)
         return status, msgspec.json.encode(body)
 
-    pages = {
+    own_pages = {
         "/health": Page(read_health),
         "/streaming/stats": Page(lambda: (200, msgspec.json.encode(stats(world)))),
         "/metrics": Page(lambda: (200, world.metrics.text()), CONTENT_TYPE_PLAIN_0_0_4),
     }
-    return StatusSite(Front(streams, pages), timeout_s=timeout_s, max_body_bytes=max_body_bytes, reactor=reactor)
+    front = Front(streams, {**(pages or {}), **own_pages})
+    return StatusSite(front, timeout_s=timeout_s, max_body_bytes=max_body_bytes, reactor=reactor)
