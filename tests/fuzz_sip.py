@@ -14,8 +14,12 @@ from time import thread_time_ns
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from voicemedia.errors import WireError
+from voicemedia.sip_bridge.body_wire import body_of
+from voicemedia.sip_bridge.codec_wire import G722, OPUS, PCMA, PCMU
 from voicemedia.sip_bridge.framing_wire import Stream, read_datagram
+from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
 from voicemedia.sip_bridge.reaction_wire import bad_response, refusal
+from voicemedia.sip_bridge.sdp_wire import Session
 from voicemedia.sip_bridge.sip_wire import Request, Response
 
 HERE = Path(__file__).parent
@@ -37,6 +41,16 @@ PIECES = [
     ),
     *(b"m=audio 9 RTP/AVP 0\r\n", b"Digest ", b"Content-Length: 3\r\n", b"Via: ", b"To: ", b"v=0\r\n", b"IN IP6 ::1"),
 ]
+
+
+TERMS = Terms("192.0.2.1", 4000, (PCMU, PCMA, G722, OPUS), srtp="allow", fingerprint=("sha-256", bytes(32)))
+
+
+def offered() -> Negotiation:
+    """Return a negotiation that waits for an answer."""
+    ours = Negotiation(TERMS, 1, bytes)
+    ours.offer()
+    return ours
 
 
 def corpus() -> list[bytes]:
@@ -80,6 +94,11 @@ def views(message: Request | Response) -> Iterator[Callable[[], object]]:
     yield lambda: message.addresses("record-route")
     yield lambda: message.via.stamped("192.0.2.1", 5060).reply_to
     yield lambda: message.number("max-forwards", 70)
+    sdp = message.body
+    yield lambda: body_of(message, "application/sdp")
+    yield lambda: Session.parse(sdp).encode()
+    yield lambda: Negotiation(TERMS, 1, bytes).answer(sdp)
+    yield lambda: offered().accept(sdp)
     if isinstance(message, Request):
         yield lambda: refusal(message)
         yield lambda: message.answer(400, to_tag="t").encode()

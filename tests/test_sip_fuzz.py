@@ -14,9 +14,9 @@ spec.loader.exec_module(fuzz)
 
 @pytest.mark.parametrize("seed", range(4))
 def test_nothing_but_wire_error_escapes(seed: int) -> None:
-    good = sum(fuzz.try_one(raw) for raw in fuzz.inputs(25_000, seed))
+    good = sum(fuzz.try_one(raw) for raw in fuzz.inputs(10_000, seed))
     # Most mutations leave most headers whole: were this small, the fuzzer would test nothing.
-    assert good > 25_000 * 3
+    assert good > 10_000 * 3
 
 
 def test_the_same_seed_gives_the_same_inputs() -> None:
