@@ -10,19 +10,16 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
 from voicemedia.callers.carrier import CallPlan, CarrierCall
+from voicemedia.callers.carriers import CARRIERS, SERVER
 from voicemedia.callers.dialect import Dialect, new_identity
 from voicemedia.callers.impair import Impairments
 from voicemedia.callers.line import CallFailed, CarrierLine, Destination, dial
 from voicemedia.callers.script import Keys, Line, Manners, Turn
-from voicemedia.callers.smartflo import Smartflo
 from voicemedia.callers.sound import load_utterance, write_wav
 from voicemedia.callers.talk import Exchange, Talk, as_text, show_summary, summary
 from voicemedia.callers.told import Told
-from voicemedia.callers.twilio import Twilio, signature
+from voicemedia.callers.twilio import signature
 from voicemedia.errors import ConfigError
-
-CARRIERS: Final[dict[str, type[Smartflo] | type[Twilio]]] = {"smartflo": Smartflo, "twilio": Twilio}
-SERVER: Final = "ws://127.0.0.1:8000"
 
 EXAMPLE: Final = """
 The lines are spoken in the order given, each after the answer to the one before. `dtmf:KEYS` among them presses keys:
