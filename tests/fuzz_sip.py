@@ -16,6 +16,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.body_wire import body_of
 from voicemedia.sip_bridge.codec_wire import G722, OPUS, PCMA, PCMU
+from voicemedia.sip_bridge.digest_wire import Credentials, Guard
 from voicemedia.sip_bridge.framing_wire import Stream, read_datagram
 from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
 from voicemedia.sip_bridge.reaction_wire import bad_response, refusal
@@ -44,6 +45,8 @@ PIECES = [
 
 
 TERMS = Terms("192.0.2.1", 4000, (PCMU, PCMA, G722, OPUS), srtp="allow", fingerprint=("sha-256", bytes(32)))
+GUARD = Guard("here", b"key", lambda algorithm, user: "")
+CREDENTIALS = Credentials("u", "p", lambda: "c")
 
 
 def offered() -> Negotiation:
@@ -95,6 +98,9 @@ def views(message: Request | Response) -> Iterator[Callable[[], object]]:
     yield lambda: message.via.stamped("192.0.2.1", 5060).reply_to
     yield lambda: message.number("max-forwards", 70)
     sdp = message.body
+    login = message.headers.first("authorization") or ""
+    yield lambda: GUARD.check(login, "REGISTER", 0)
+    yield lambda: CREDENTIALS.answer([login], "INVITE", "sip:a@b")
     yield lambda: body_of(message, "application/sdp")
     yield lambda: Session.parse(sdp).encode()
     yield lambda: Negotiation(TERMS, 1, bytes).answer(sdp)
