@@ -159,11 +159,13 @@ def test_prints_and_old_messages_become_lines() -> None:
     beginner.beginLoggingTo([LineObserver(Log(), out)])
     warnings.showwarning = keep
     print("printed", file=Streams.stdout)
-    publisher(
-        {"log_level": LogLevel.info, "log_format": "{log_text}", "log_text": "old", "log_legacy": "", "system": "-"}
-    )
-    assert [(line["namespace"], line["message"]) for line in lines(out)[-2:]] == [("stdout", "printed"), ("", "old")]
-    assert "system" not in lines(out)[-1]
+    old = {"log_level": LogLevel.info, "log_namespace": "log_legacy", "log_format": "{log_text}", "log_text": "old"}
+    publisher({**old, "system": "-", "message": ("old",), "time": 1.0, "isError": 0})
+    assert [(line["namespace"], line["message"]) for line in lines(out)[-2:]] == [
+        ("stdout", "printed"),
+        ("log_legacy", "old"),
+    ]
+    assert set(lines(out)[-1]) == {"time", "level", "namespace", "message"}
 
 
 def test_frames_never_come_from_autobahn_even_at_debug() -> None:

@@ -86,7 +86,7 @@ class LineObserver:
             "namespace": namespace,
             "message": _message(shown),
         }
-        legacy = "log_legacy" in event
+        legacy = namespace == "log_legacy"
         for key, value in shown.items():
             if key[:4] == "log_" or value is HIDDEN or (legacy and key in LEGACY):
                 continue

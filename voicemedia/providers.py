@@ -67,26 +67,56 @@ def load(kind: Kind, name: str, table: Table | None = None) -> tuple[ProviderMod
     return module, convert(options, module.Options, key=key)
 
 
+@dataclass(frozen=True)
+class Wanted:
+    """A provider by name, before anything is imported, and who asks for it."""
+
+    kind: Kind
+    name: str
+    table: Table | None
+    "None: only routes name it, with its default options."
+    asked_by: tuple[str, ...]
+    "Keys of the routes that name it, `routes[0].stt`."
+
+    @property
+    def key(self) -> str:
+        """Its name in reports and logs, which is its key in the configuration."""
+        return f"{self.kind}.{self.name}"
+
+    def load(self) -> Chosen:
+        """Import its module and decode its options.
+
+        :raises ConfigError: as `load`; where no table has the name, the route that gave it is named.
+        """
+        try:
+            return Chosen(self.kind, self.name, *load(self.kind, self.name, self.table))
+        except ConfigError as error:
+            if self.table is None and self.asked_by:
+                raise ConfigError(f"{self.asked_by[0]}: {error}") from error
+            raise
+
+
+def wanted(config: Config) -> list[Wanted]:
+    """List every provider that has a table or is named by a route, each once."""
+    found = []
+    for kind in ROOMS:
+        tables: Mapping[str, Table] = getattr(config, kind)
+        field = "agent" if kind == "agents" else kind
+        asked: dict[str, list[str]] = {name: [] for name in tables}
+        for number, route in enumerate(config.routes):
+            name = getattr(route, field)
+            if name != NOBODY or kind == "agents":
+                asked.setdefault(name, []).append(f"routes[{number}].{field}")
+        found += [Wanted(kind, name, tables.get(name), tuple(keys)) for name, keys in asked.items()]
+    return found
+
+
 def load_all(config: Config) -> list[Chosen]:
     """Load every provider that has a table or is named by a route, each once.
 
-    :raises ConfigError: as `load`; where no table has the name, the route that gave it is named.
+    :raises ConfigError: as `Wanted.load`.
     """
-    chosen: dict[tuple[Kind, str], Chosen] = {}
-    for kind in ROOMS:
-        tables: Mapping[str, Table] = getattr(config, kind)
-        for name, table in tables.items():
-            chosen[kind, name] = Chosen(kind, name, *load(kind, name, table))
-        for number, route in enumerate(config.routes):
-            field = "agent" if kind == "agents" else kind
-            name = getattr(route, field)
-            if (kind, name) in chosen or (name == NOBODY and kind != "agents"):
-                continue
-            try:
-                chosen[kind, name] = Chosen(kind, name, *load(kind, name))
-            except ConfigError as error:
-                raise ConfigError(f"routes[{number}].{field}: {error}") from error
-    return list(chosen.values())
+    return [provider.load() for provider in wanted(config)]
 
 
 def _module_name(kind: Kind, key: str, provider: str) -> str:
