@@ -65,12 +65,14 @@ async def test_a_conversation_is_shown_turn_by_turn_and_recorded(
 
 @in_reactor
 async def test_json_tells_the_whole_call(speech: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    server = served(AnswerBrain)
+    server = served(AnswerBrain, tells=True)
     line = ["twilio", speech, "dtmf:1", "--url", server.url("/twilio"), "--quiet", "0.1", "--json"]
     assert await called(server, *line, "--record", str(tmp_path / "h.wav")) == 0
     whole = json.loads(capsys.readouterr().out)
     assert [turn["said"] for turn in whole["turns"]] == ["greeting", "speech.wav", "keys 1"]
-    assert [turn["understood"] for turn in whole["turns"]] == [None, None, None]
+    assert [turn["understood"] for turn in whole["turns"]] == ["two idlis"] * 3
+    assert whole["turns"][1]["server_latency_ms"] == {"think": 3.5}
+    assert whole["server_turns"][1]["heard_text"] == "noted"
     assert 380 <= whole["turns"][1]["latency_ms"] <= 600
     assert whole["ended"] == "the caller hung up"
     assert whole["carrier_rules_broken"] == {}
@@ -83,7 +85,9 @@ async def test_a_server_that_does_not_answer_is_status_1(
     server = served(lambda: AnswerBrain(dumb=True))
     line = ["smartflo", speech, "--url", server.url(), "--answer-timeout", "0.5", "--quiet", "0.1"]
     assert await called(server, *line, "--record", str(tmp_path / "h.wav")) == 1
-    assert "no answer" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "no answer" in shown
+    assert "caller  (not told)   [speech.wav, 0.2 s]" in shown
 
 
 @in_reactor

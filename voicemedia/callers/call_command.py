@@ -21,6 +21,9 @@ from voicemedia.callers.told import Told
 from voicemedia.callers.twilio import signature
 from voicemedia.errors import ConfigError
 
+INTERRUPTED: Final = 130
+"By Ctrl-C, as shells have it."
+
 EXAMPLE: Final = """
 The lines are spoken in the order given, each after the answer to the one before. `dtmf:KEYS` among them presses keys:
   voicemedia call smartflo hello.wav dtmf:42# thanks.wav
@@ -188,8 +191,9 @@ async def place(reactor: Any, args: argparse.Namespace) -> int:
         identity = new_identity(number=args.number, to=args.to, parameters=dict(args.param))
         talk = Talk(quiet=args.json)
         talk.line(f"Calling {to.url} as {args.carrier}, {args.packet_ms} ms packets, call {identity.call_id}\n")
+        told = Told(reactor, to, identity.call_id)
         conversation = Conversation(reactor, to, CARRIERS[args.carrier](identity), call_plan)
-        why = await conversation.hold(Told(reactor, to, identity.call_id), talk)
+        why = await conversation.hold(told, talk)
     except (CallFailed, ConfigError) as error:
         print(f"voicemedia call: {error}", file=sys.stderr)
         return 2
@@ -202,7 +206,7 @@ async def place(reactor: Any, args: argparse.Namespace) -> int:
         return 2
     talk.line(f"What the caller heard is in {args.record}.")
     if args.json:
-        print(as_text(summary(talk, call, why)))
+        print(as_text(summary(talk, call, why, told.turns)))
     return 1 if talk.unanswered or call.script.unsaid else 0
 
 
@@ -215,10 +219,14 @@ def _record(args: argparse.Namespace, call: CarrierCall, ended_ms: float) -> Non
 def run(args: argparse.Namespace) -> int:
     """Place the call; return the exit status."""
 
+    status = INTERRUPTED
+
     async def main(reactor: Any) -> None:
-        raise SystemExit(await place(reactor, args))
+        nonlocal status
+        status = await place(reactor, args)
 
     try:
         react(main)
     except SystemExit as stopped:
-        return stopped.code if isinstance(stopped.code, int) else 1
+        # Our own bug, which `react` has logged, is status 1.
+        return status if not stopped.code else 1

@@ -94,7 +94,8 @@ class CarrierLine(WebSocketClientProtocol):
         if self.ended.called:
             return
         if not self._opened:
-            self.ended.errback(CallFailed(f"{self.factory.url} did not take the call: {reason or code}"))
+            cure = " (--insecure takes any certificate)" if "certificate" in str(reason) else ""
+            self.ended.errback(CallFailed(f"{self.factory.url} did not take the call: {reason or code}{cure}"))
             return
         by_us = self._call.over
         self._call.lost_connection(self.now_ms)

@@ -10,6 +10,9 @@ from voicemedia.callers.storm import Progress, StormPlan, run_storm
 from voicemedia.callers.storm_report import Spread, StormReport
 from voicemedia.errors import ConfigError
 
+INTERRUPTED: Final = 130
+"By Ctrl-C, as shells have it."
+
 NOTES: Final = """
 The route must lead to the agent `echo`. Exit status: 0 every frame of every call came back once and whole, 1 not so,
 2 the storm could not begin.
@@ -75,6 +78,8 @@ def run(args: argparse.Namespace) -> int:
     except ConfigError as error:
         print(f"voicemedia storm: {error}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        return INTERRUPTED
     finally:
         bar.end()
     print(json.dumps(report.as_json(), indent=2) if args.json else as_text(report))

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from statistics import median
 from typing import Any
 
+import msgspec
+
 from voicemedia.callers.carrier import CarrierCall
 from voicemedia.callers.script import Keys, Turn
 from voicemedia.callers.told import ToldTurn
@@ -85,8 +87,7 @@ class Talk:
         if turn.answer_start_ms is not None:
             self.line(f"{_clock(turn.answer_start_ms)}  agent   {exchange.text('agent') or NOT_TOLD}   [{_how(turn)}]")
         elif turn.line is not None:
-            waited = ((turn.answer_end_ms or 0.0) or 0.0) / 1000
-            self.line(f"{'':8}no answer" + (f" within {waited:.0f} s" if waited else ""))
+            self.line(f"{'':8}no answer")
 
     @property
     def latencies_ms(self) -> list[float]:
@@ -98,11 +99,15 @@ class Talk:
         return [each.said for each in self.exchanges if each.turn.line is not None and not each.turn.answered]
 
 
-def summary(talk: Talk, call: CarrierCall, why: str) -> dict[str, Any]:
-    """Tell the whole call."""
+def summary(talk: Talk, call: CarrierCall, why: str, told: Sequence[ToldTurn]) -> dict[str, Any]:
+    """Tell the whole call.
+
+    :param told: the server's own account at the end, with what it takes for heard of interrupted answers.
+    """
     return {
         "ended": why,
         "turns": [exchange.as_json() for exchange in talk.exchanges],
+        "server_turns": [msgspec.to_builtins(turn) for turn in told],
         "unanswered": talk.unanswered,
         "unsaid": len(call.script.unsaid),
         "packets_sent": call.packets_sent,
