@@ -160,7 +160,7 @@ class _Socket(WebSocketServerProtocol):
 
 
 class _Turns(Resource):
-    """`/calls/{call_id}/turns`: one more exchange each time it is asked."""
+    """`/calls/{call_id}/turns`: one more exchange each time it is asked, three at most."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
@@ -175,7 +175,7 @@ class _Turns(Resource):
             {"who": "caller", "text": "two idlis", "at_ms": 1},
             {"who": "agent", "text": "noted", "heard_text": "noted", "at_ms": 2, "latency_ms": {"think": 3.5}},
         ]
-        return json.dumps(exchange * self._asked).encode()
+        return json.dumps(exchange * min(self._asked, 3)).encode()
 
 
 class FakeServer:

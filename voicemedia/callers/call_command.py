@@ -16,7 +16,7 @@ from voicemedia.callers.impair import Impairments
 from voicemedia.callers.line import CallFailed, CarrierLine, Destination, dial
 from voicemedia.callers.script import Keys, Line, Manners, Turn
 from voicemedia.callers.sound import load_utterance, write_wav
-from voicemedia.callers.talk import Exchange, Talk, as_text, show_summary, summary
+from voicemedia.callers.talk import Talk, as_text, show_summary, summary
 from voicemedia.callers.told import Told
 from voicemedia.callers.twilio import signature
 from voicemedia.errors import ConfigError
@@ -168,7 +168,8 @@ class Conversation:
         await dial(self._reactor, self._to, self._line)
         why = await self._line.ended
         await self._shown
-        await told.news()
+        await told.ask()
+        talk.complete(told.turns)
         self.ended_ms = self._line.now_ms
         return why
 
@@ -177,9 +178,9 @@ class Conversation:
         self._shown.addCallback(lambda _: Deferred.fromCoroutine(self._show(turn)))
 
     async def _show(self, turn: Turn) -> None:
-        news = await self._told.news()
+        await self._told.ask()
         if turn.line is not None or turn.answered:
-            self._talk.show(Exchange(turn, news))
+            self._talk.show(turn, self._told.turns)
         if self.call.done:
             self._line.hang_up()
 

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from statistics import median
 from typing import Any
 
@@ -21,7 +21,7 @@ class Exchange:
     """A turn as measured from the sound, with what the server told about it."""
 
     turn: Turn
-    told: list[ToldTurn] = field(default_factory=list)
+    told: Sequence[ToldTurn] = ()
 
     @property
     def said(self) -> str:
@@ -34,7 +34,8 @@ class Exchange:
                 return utterance.name
 
     def text(self, who: str) -> str:
-        return " ".join(turn.text for turn in self.told if turn.who == who and turn.text)
+        texts = (turn.text or (f"keys {turn.keys}" if turn.keys else "") for turn in self.told if turn.who == who)
+        return " ".join(text for text in texts if text)
 
     def as_json(self) -> dict[str, Any]:
         turn = self.turn
@@ -69,15 +70,28 @@ class Talk:
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self.exchanges: list[Exchange] = []
+        self._known = 0
+        self._starts: list[int] = []
+
+    def complete(self, told: Sequence[ToldTurn]) -> None:
+        """Take the server's account as it is at the end: answers may have grown since they were shown."""
+        ends = [*self._starts[1:], len(told)]
+        for exchange, start, end in zip(self.exchanges, self._starts, ends, strict=False):
+            exchange.told = told[start:end]
 
     def line(self, text: str = "") -> None:
         if not self._quiet:
             print(text, flush=True)
 
-    def show(self, exchange: Exchange) -> None:
-        """Print one exchange and keep it."""
+    def show(self, turn: Turn, told: Sequence[ToldTurn]) -> None:
+        """Print one turn with what the server has told about it, and keep it.
+
+        :param told: all the server has told about the call; what was there at the turn before belongs to that one.
+        """
+        exchange = Exchange(turn, told[self._known :])
+        self._starts.append(self._known)
+        self._known = len(told)
         self.exchanges.append(exchange)
-        turn = exchange.turn
         if turn.line is not None:
             seconds = (turn.speech_end_ms - turn.speech_start_ms) / 1000
             understood = exchange.text("caller") or NOT_TOLD

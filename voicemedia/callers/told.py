@@ -1,6 +1,5 @@
 """What the server says it understood and said: carriers' protocols carry sound only, so it is asked over HTTP."""
 
-from collections.abc import Sequence
 from typing import Any, Final
 from urllib.parse import quote, urlsplit
 
@@ -24,6 +23,8 @@ class ToldTurn(msgspec.Struct, frozen=True):
     who: str
     "`caller` or `agent`."
     text: str = ""
+    keys: str = ""
+    "Keys of a caller's turn."
     heard_text: str = ""
     "How much of an interrupted answer the server takes for heard."
     at_ms: float = 0.0
@@ -44,7 +45,7 @@ class _AsTheCall:
 
 
 class Told:
-    """Asks for one call's turns; remembers how many have been told."""
+    """Asks for one call's turns."""
 
     def __init__(self, reactor: Any, to: Destination, call_id: str) -> None:
         parts = urlsplit(to.url)
@@ -54,16 +55,15 @@ class Told:
             reactor, contextFactory=_AsTheCall(to), connectTimeout=PATIENCE_S
         )
         self._reactor = reactor
-        self.turns: Sequence[ToldTurn] = ()
+        self.turns: list[ToldTurn] = []
+        "As told the last time; a turn may still be completed."
 
-    def news(self) -> Deferred[list[ToldTurn]]:
-        """Fire with the turns that are new since the last time; with none when the server does not tell."""
-        return Deferred.fromCoroutine(self._news())
+    def ask(self) -> Deferred[None]:
+        """Bring `turns` up to date; fires with nothing changed when the server does not tell."""
+        return Deferred.fromCoroutine(self._update())
 
-    async def _news(self) -> list[ToldTurn]:
-        known = len(self.turns)
+    async def _update(self) -> None:
         self.turns = await self._ask() or self.turns
-        return list(self.turns[known:])
 
     async def _ask(self) -> list[ToldTurn]:
         try:
