@@ -153,9 +153,22 @@ def test_barge_in_interrupts_the_answer_at_the_given_time() -> None:
     assert second.latency_ms is not None
 
 
-def test_an_echo_is_no_answer_with_a_latency() -> None:
-    _, turn = converse(smartflo(utterance()), EchoBrain())
+@pytest.mark.parametrize("packet_ms", [20, 100])
+def test_an_echo_answers_but_has_no_latency(packet_ms: int) -> None:
+    _, turn = converse(smartflo(utterance(), packet_ms=packet_ms), EchoBrain())
+    assert turn.answered and turn.talked_over
     assert turn.latency_ms is None
+    assert turn.answer_start_ms == pytest.approx(turn.speech_start_ms + packet_ms, abs=packet_ms)
+
+
+def test_a_greeting_that_goes_on_is_no_answer() -> None:
+    class Unstoppable(AnswerBrain):
+        def receive(self, text: str, now_ms: float) -> list[str]:
+            return [] if '"media"' in text else super().receive(text, now_ms)
+
+    manners = Manners(wait_greeting_ms=300, answer_timeout_ms=1000, quiet_ms=500)
+    _, turn = converse(smartflo(utterance(), manners=manners), Unstoppable(greeting_ms=1500))
+    assert not turn.answered
 
 
 def test_what_was_heard_is_recorded_in_place() -> None:

@@ -14,7 +14,7 @@ NO_GREETING_MS: Final = 5000
 "Who has not begun to greet by then will not."
 KEY_EVERY_MS: Final = 250
 "How fast the caller presses keys."
-STILL_TALKING_MS: Final = 200
+STILL_TALKING_MS: Final = 400
 "An agent audible this shortly before the caller finished was talking already: there is no latency to measure."
 
 
@@ -119,7 +119,11 @@ class Script:
         self._manners = manners
         self._quiet_from_ms = 0.0
         "When the last audible sound so far is over."
+        self._talks_since_ms: float | None = None
+        "When the agent began to talk into what the caller is saying."
         self._keys: deque[tuple[float, str]] = deque()
+        self._interrupts = False
+        "The agent was talking when the caller began."
         self.mouth = Mouth()
         self.stage = Stage.GREETING
         self.turn = Turn(None, 0.0, 0.0, 0.0)
@@ -135,6 +139,8 @@ class Script:
         :param quiet_from_ms: when all that is audible so far is over.
         """
         if first_ms is not None:
+            if self.stage is Stage.SPEAKING and self._talks_since_ms is None:
+                self._talks_since_ms = first_ms
             if self.stage in (Stage.GREETING, Stage.WAITING) and self.turn.answer_start_ms is None:
                 self.turn.answer_start_ms = first_ms
                 self.turn.talked_over = self._still_talking()
@@ -164,7 +170,7 @@ class Script:
     def due(self, now_ms: float) -> Turn | None:
         """Let time pass; return the turn that has just ended, if one has, and begin the next."""
         if self.stage is Stage.SPEAKING and now_ms >= self.turn.speech_end_ms:
-            self.stage = Stage.WAITING
+            self._finish_speaking()
         if self.stage is Stage.DONE or not self._over(now_ms):
             return None
         ended = self.turn
@@ -172,6 +178,16 @@ class Script:
             ended.answer_end_ms = min(self._quiet_from_ms, now_ms)
         self._next_line(now_ms)
         return ended
+
+    def _finish_speaking(self) -> None:
+        """Wait for the answer, unless the agent has been answering all the while, as an echo does."""
+        began_ms = self._talks_since_ms
+        if began_ms is not None and not self._interrupts and self._still_talking():
+            self.turn.answer_start_ms = began_ms
+            self.turn.talked_over = True
+            self.stage = Stage.ANSWERED
+        else:
+            self.stage = Stage.WAITING
 
     def give_up(self, now_ms: float) -> Turn | None:
         """End the turn under way, because the call has ended; return it unless it is over already."""
@@ -213,6 +229,8 @@ class Script:
             self.stage = Stage.DONE
             return
         line = self._lines.popleft()
+        self._interrupts = self._quiet_from_ms > now_ms
+        self._talks_since_ms = None
         self.stage = Stage.SPEAKING
         if isinstance(line, Keys):
             times_ms = [now_ms + KEY_EVERY_MS * number for number in range(len(line.keys))]
