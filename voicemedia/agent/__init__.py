@@ -7,6 +7,7 @@ A name with a dot in it is the module of an agent out of tree.
 from typing import Final
 
 PROVIDERS: Final = {
+    "diet": "voicemedia.agent.diet",
     "echo": "voicemedia.agent.echo",
     "repeat": "voicemedia.agent.repeat",
 }

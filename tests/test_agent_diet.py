@@ -1,0 +1,126 @@
+"""Agent `diet` on a floor: what it says, expects, and takes from the carrier's parameters."""
+
+from collections.abc import Mapping
+
+import pytest
+from twisted.internet.task import Clock
+
+from voicemedia.agent import diet
+from voicemedia.errors import ConfigError
+from voicemedia.interfaces import Caller, Conversation, Expected, Goodbye, Said
+
+NINE_UTC = 9 * 3600
+
+
+class Floor:
+    """Records the reply in the order it was given."""
+
+    def __init__(self) -> None:
+        self.events: list[tuple[str, object]] = []
+        self.expected: list[Expected] = []
+
+    def say(self, text: str, *, interruptible: bool = True) -> None:
+        self.events.append(("say" if interruptible else "say to the end", text))
+
+    def play(self, pcm: bytes) -> None:
+        raise AssertionError
+
+    def expect(self, expected: Expected) -> None:
+        self.expected.append(expected)
+
+    def hang_up(self) -> None:
+        self.events.append(("hang up", None))
+
+    def words(self) -> str:
+        return " ".join(str(text) for _, text in self.events)
+
+
+def converse(parameters: Mapping[str, str], time_zone: str = "UTC") -> Conversation:
+    clock = Clock()
+    clock.advance(NINE_UTC)
+    agent = diet.make(diet.Options(time_zone=time_zone), clock)
+    return agent.converse(Caller("CA1", "smartflo", 8000, parameters=parameters))
+
+
+def greeting(parameters: Mapping[str, str], time_zone: str = "UTC") -> str:
+    floor = Floor()
+    assert converse(parameters, time_zone).greet(floor).called
+    return floor.words()
+
+
+@pytest.mark.parametrize(
+    ("time_zone", "said"),
+    [
+        ("", "Good morning"),
+        ("Asia/Kolkata", "Good afternoon"),
+        ("+05:30", "Good afternoon"),
+        ("UTC-8", "Good evening"),
+        ("Mars/Olympus", "Good morning"),
+        ("../../etc/passwd", "Good morning"),
+        ("/etc", "Good morning"),
+        ("Asia", "Good morning"),
+        ("a\0b", "Good morning"),
+        ("+99:00", "Good morning"),
+        ("x" * 5000, "Good morning"),
+    ],
+)
+def test_the_greeting_follows_the_callers_clock(time_zone: str, said: str) -> None:
+    assert greeting({"time_zone": time_zone}).startswith(said)
+
+
+def test_callers_without_a_time_zone_have_the_configured_one() -> None:
+    assert greeting({}, "Asia/Tokyo").startswith("Good evening")
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ({"first_name": "asha"}, "Asha"),
+        ({"firstName": "Asha Rao"}, "Asha"),
+        ({"name": "O'Neil"}, "O'Neil"),
+        ({"first_name": "", "name": "Zoë"}, "Zoë"),
+        ({"first_name": "<script>"}, ""),
+        ({"first_name": "{name}"}, ""),
+        ({"first_name": "a" * 500}, ""),
+        ({}, ""),
+    ],
+)
+def test_the_first_name_is_what_can_be_said_of_the_carriers_parameters(parameters: dict[str, str], name: str) -> None:
+    assert diet.first_name(parameters) == name
+    assert greeting(parameters).startswith(f"Good morning{f', {name}' if name else ''}.")
+
+
+def test_each_turn_says_what_it_expects_before_it_speaks() -> None:
+    floor, talk = Floor(), converse({})
+    talk.greet(floor)
+    assert floor.expected[0].grammar.startswith("#JSGF")
+    assert "toast" in floor.expected[0].phrases
+    assert talk.reply(Said("rice"), floor).called
+    assert floor.expected[1].grammar != floor.expected[0].grammar
+
+
+def test_goodbye_is_said_to_the_end_and_then_the_call_is_hung_up() -> None:
+    floor, talk = Floor(), converse({})
+    talk.reply(Said("goodbye"), floor)
+    assert [kind for kind, _ in floor.events][-2:] == ["say to the end", "hang up"]
+    talk.over(Goodbye.AGENT_HUNG_UP)
+
+
+def test_a_question_that_was_cut_is_asked_again() -> None:
+    first, second, talk = Floor(), Floor(), converse({})
+    talk.reply(Said("eggs"), first)
+    talk.heard("Got it,", complete=False)
+    talk.reply(Said(), second)
+    assert "How many eggs did you have?" in second.words()
+
+
+def test_keys_are_taken_as_turns() -> None:
+    floor = Floor()
+    converse({}).reply(Said(keys="2"), floor)
+    assert "lunch" in floor.words()
+
+
+def test_an_unknown_configured_time_zone_is_named_with_its_cure() -> None:
+    assert "tzdata" in diet.missing(diet.Options(time_zone="Mars/Olympus"))
+    with pytest.raises(ConfigError, match="Mars/Olympus"):
+        diet.make(diet.Options(time_zone="Mars/Olympus"), Clock())

@@ -1,0 +1,127 @@
+"""Agent `diet`: a food diary by voice, without a network. The shell around `diet_script`: names, hours, the floor."""
+
+import re
+from collections.abc import Mapping
+from datetime import datetime, timedelta, timezone, tzinfo
+from typing import Final
+from zlib import crc32
+from zoneinfo import ZoneInfo
+
+import msgspec
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
+
+from voicemedia.agent.diet_grammar import grammar, phrases
+from voicemedia.agent.diet_script import DietScript, Reply
+from voicemedia.errors import ConfigError
+from voicemedia.interfaces import Agent, Caller, Conversation, Expected, Floor, Goodbye, Said
+
+MAX_NAME: Final = 30
+"Letters of a first name we say; a carrier's parameter may hold anything."
+
+
+class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What the operator may set."""
+
+    time_zone: str = ""
+    "Of callers who bring none: `Asia/Kolkata` or an offset such as `+05:30`; empty: the server's own."
+
+
+def missing(options: Options) -> str:
+    """Say what is not installed or configured here."""
+    if options.time_zone and zone_of(options.time_zone) is None:
+        return (
+            f"The time zone {options.time_zone!r} is not known here: write one such as Asia/Kolkata or +05:30, "
+            "or install the system's time zones (sudo apt-get install tzdata)."
+        )
+    return ""
+
+
+def make(options: Options, reactor: IReactorTime) -> Agent:
+    """Make the agent.
+
+    :raises ConfigError: the time zone is not known here.
+    """
+    if trouble := missing(options):
+        raise ConfigError(trouble)
+    return DietAgent(zone_of(options.time_zone), reactor)
+
+
+def zone_of(name: str) -> tzinfo | None:
+    """Find a time zone by its name or its offset from UTC; None for an unknown one."""
+    if offset := re.fullmatch(r"(?:UTC|GMT)?([+-])(\d{1,2}):?([0-5]\d)?", name):
+        minutes = int(offset[2]) * 60 + int(offset[3] or 0)
+        return timezone(timedelta(minutes=minutes if offset[1] == "+" else -minutes)) if minutes < 24 * 60 else None
+    try:
+        return ZoneInfo(name)
+    # What a carrier hands us may look like a path, a directory, or not be a name at all.
+    except (KeyError, ValueError, OSError):
+        return None
+
+
+class DietAgent:
+    """Leads callers through the meals of their day."""
+
+    name = "diet"
+    trouble = ""
+
+    def __init__(self, zone: tzinfo | None, reactor: IReactorTime) -> None:
+        self._zone = zone
+        self._reactor = reactor
+
+    def start(self) -> Deferred[None]:
+        """Start nothing."""
+        return succeed(None)
+
+    def stop(self) -> Deferred[None]:
+        """Stop nothing."""
+        return succeed(None)
+
+    def converse(self, caller: Caller) -> Conversation:
+        """Begin with the caller's hour of day and first name, as far as the carrier says them."""
+        zone = zone_of(caller.parameters.get("time_zone") or caller.parameters.get("timeZone") or "") or self._zone
+        hour = datetime.fromtimestamp(self._reactor.seconds(), zone).hour
+        seed = crc32(caller.call_id.encode("utf-8", "replace"))
+        return DietConversation(DietScript(hour, first_name(caller.parameters), seed))
+
+
+def first_name(parameters: Mapping[str, str]) -> str:
+    """Find the caller's first name among the carrier's parameters; empty when none can be said aloud."""
+    for key in ("first_name", "firstName", "firstname", "name"):
+        name = next(iter(parameters.get(key, "").split()), "")
+        if len(name) <= MAX_NAME and name.replace("-", "").replace("'", "").isalpha():
+            return name if any(letter.isupper() for letter in name) else name.capitalize()
+    return ""
+
+
+class DietConversation:
+    """One caller's diary: every answer is known at once."""
+
+    def __init__(self, script: DietScript) -> None:
+        self.script = script
+
+    def greet(self, floor: Floor) -> Deferred[None]:
+        """Greet, and ask for the meal of the hour."""
+        return self._speak(self.script.greet(), floor)
+
+    def reply(self, said: Said, floor: Floor) -> Deferred[None]:
+        """Answer one turn."""
+        return self._speak(self.script.reply(said.text, said.keys, said.confidence), floor)
+
+    def heard(self, text: str, *, complete: bool) -> None:
+        """Keep what was heard: a question that was not is asked again."""
+        self.script.heard(text, complete=complete)
+
+    def overhear(self, pcm: bytes) -> None:
+        """Do nothing with single frames."""
+
+    def over(self, _why: Goodbye) -> None:
+        """Keep the log; history is written by whoever holds us."""
+
+    def _speak(self, reply: Reply, floor: Floor) -> Deferred[None]:
+        floor.expect(Expected(phrases(reply.state), grammar(reply.state)))
+        for sentence in reply.sentences:
+            floor.say(sentence, interruptible=not reply.hang_up)
+        if reply.hang_up:
+            floor.hang_up()
+        return succeed(None)
