@@ -146,6 +146,29 @@ def test_keys_may_stand_between_the_files(speech: str) -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "call smartflo a.wav dtmf:1 b.wav --loss 0.1 --json",
+        "call smartflo --loss 0.1 a.wav dtmf:1 --json b.wav",
+        "call --json --loss=0.1 smartflo a.wav dtmf:1 b.wav",
+    ],
+)
+def test_options_may_stand_anywhere(line: str) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser.add_subparsers(dest="command").add_parser("call"))
+    args = parser.parse_args(line.split())
+    assert (args.carrier, args.lines, args.loss, args.json) == ("smartflo", ["a.wav", "dtmf:1", "b.wav"], 0.1, True)
+
+
+def test_an_unknown_option_and_an_unknown_carrier_are_usage_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    for line, told in (["smartflo", "--bogus"], "--bogus"), (["pigeon", "a.wav"], "invalid choice: 'pigeon'"):
+        with pytest.raises(SystemExit) as stopped:
+            arguments(*line)
+        assert stopped.value.code == 2
+        assert told in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("items", [[], ["dtmf:"], ["dtmf:12x"]])
 def test_nothing_to_say_and_keys_that_do_not_exist_are_refused(items: list[str]) -> None:
     with pytest.raises(ConfigError, match=r"nothing to say|keys are"):

@@ -171,7 +171,9 @@ async def test_a_faithful_echo_returns_every_frame(path: str, packet_ms: int) ->
     assert report.sent == report.received > 45
     assert report.other_ms == 0
     assert 0 < report.round_trip_ms.p50 <= report.round_trip_ms.p99 <= report.round_trip_ms.max
-    assert report.cpu_ms_per_call_second is not None and report.cpu_ms_per_call_second > 0
+    # The kernel counts in ticks of 10 ms: so short a storm may well cost none.
+    assert report.cpu_ms_per_call_second is not None
+    assert report.memory_bytes_per_call is not None
 
 
 @in_reactor

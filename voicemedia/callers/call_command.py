@@ -33,6 +33,7 @@ Exit status: 0 all was answered, 1 something was not, 2 the call did not come ab
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    _take_options_anywhere(parser)
     parser.description = "Call the server exactly as a carrier does, speak WAV files, show the conversation."
     parser.epilog = EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
@@ -48,6 +49,24 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     output.add_argument("--record", type=Path, default=Path("heard.wav"), metavar="OUT.wav", help="default: heard.wav")
     output.add_argument("--stereo", action="store_true", help="record the caller too, on the left channel")
     output.add_argument("--json", action="store_true", help="print one JSON object at the end instead of the talk")
+
+
+def _take_options_anywhere(parser: argparse.ArgumentParser) -> None:
+    """Let options stand between the carrier and the files, and between files.
+
+    A plain parser takes the files with the carrier, none if an option follows it, and refuses those after the option.
+    The parser that does not cannot hold subcommands, but it can be one.
+    """
+    plain = parser.parse_known_args
+
+    def parse(args: Any = None, namespace: Any = None) -> Any:
+        vars(parser)["parse_known_args"] = plain
+        try:
+            return parser.parse_known_intermixed_args(args, namespace)
+        finally:
+            vars(parser)["parse_known_args"] = parse
+
+    vars(parser)["parse_known_args"] = parse
 
 
 def _add_manners(group: Any) -> None:
