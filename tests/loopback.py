@@ -2,14 +2,18 @@
 # Twisted carries types, but not everywhere.
 # mypy: disallow-untyped-calls=False
 
+import fcntl
 import select
 import socket
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet import tcp
 from twisted.internet.address import IPv4Address
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
+
+SIOCOUTQNSD: Final = 0x894B
+"linux/sockios.h: how much of what was written has not even been sent, as the peer's window is closed."
 
 
 class Loopback:
@@ -17,10 +21,13 @@ class Loopback:
 
     :param factory: builds the server's protocol.
     :param buffer_bytes: of the kernel, on either side; small ones fill quickly.
+    :param reactor: given by those whose factory needs it before.
     """
 
-    def __init__(self, factory: Any, buffer_bytes: int | None = None) -> None:
-        self.reactor = MemoryReactorClock()
+    def __init__(
+        self, factory: Any, buffer_bytes: int | None = None, reactor: MemoryReactorClock | None = None
+    ) -> None:
+        self.reactor = reactor or MemoryReactorClock()
         with socket.create_server(("127.0.0.1", 0)) as listener:
             self.client = socket.socket()
             if buffer_bytes:
@@ -65,12 +72,18 @@ class Loopback:
             try:
                 octets = self.client.recv(1_000_000)
             except BlockingIOError:
-                if self.server.disconnected or self.server not in self.reactor.writers:
+                if self.server.disconnected or not self._waits():
                     return answer
+                select.select([self.client], [], [], 0.02)
                 continue
             if not octets:
                 return answer
             answer += octets
+
+    def _waits(self) -> bool:
+        """Tell whether the server, or the kernel for it, still has something to send."""
+        unsent = fcntl.ioctl(self.server, SIOCOUTQNSD, bytes(4))
+        return self.server in self.reactor.writers or unsent != bytes(4)
 
     def close(self) -> None:
         self.client.close()
