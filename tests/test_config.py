@@ -4,6 +4,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from voicemedia import config as module
 from voicemedia.config import (
@@ -12,6 +14,8 @@ from voicemedia.config import (
     Section,
     Server,
     config_path,
+    convert,
+    decode,
     decode_config,
     exposure_warnings,
     networks,
@@ -157,3 +161,31 @@ def test_sections_cannot_be_changed() -> None:
     section: Section = Config().server
     with pytest.raises(AttributeError):
         section.port = 1  # type: ignore[attr-defined]
+
+
+VALUES = st.one_of(st.integers(), st.floats(), st.booleans(), st.text(), st.lists(st.text(), max_size=2), st.just({}))
+PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"A busy machine is no fault of the code."
+SECTIONS = st.sampled_from(Config.__struct_fields__)
+
+
+@PATIENT
+@given(SECTIONS, st.data())
+def test_no_value_gives_anything_but_a_config_or_one_line(section: str, drawn: st.DataObject) -> None:
+    default = getattr(Config(), section)
+    names = Route.__struct_fields__ if section == "routes" else getattr(default, "__struct_fields__", ("x", "y"))
+    table = drawn.draw(st.dictionaries(st.sampled_from(names), VALUES, max_size=3))
+    try:
+        convert({section: [table] if section == "routes" else table}, Config, key="")
+    except ConfigError as error:
+        assert "\n" not in str(error)
+        assert str(error).startswith(section)
+
+
+@PATIENT
+@given(st.text())
+def test_no_text_gives_anything_but_a_config_or_one_line(text: str) -> None:
+    try:
+        decode(text.encode("utf-8", "surrogatepass"), Config, source="voicemedia.toml")
+    except ConfigError as error:
+        assert "\n" not in str(error)

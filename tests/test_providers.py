@@ -20,7 +20,8 @@ def missing(options):
     return f"{options.model} is not here; fetch it"
 
 def make(options, reactor):
-    return options
+    from voicemedia.errors import ConfigError
+    raise ConfigError("no model m1")
 """
 
 
@@ -58,6 +59,8 @@ def test_a_dotted_name_is_a_module_out_of_tree(out_of_tree: str) -> None:
     module, options = load("agents", "mine", {"provider": out_of_tree, "model": "m1"})
     chosen = Chosen("agents", "mine", module, options)
     assert chosen.missing() == "m1 is not here; fetch it"
+    with pytest.raises(ConfigError, match=r"^agents.mine: no model m1$"):
+        chosen.make(None)  # type: ignore[arg-type]
 
 
 def test_faults_name_the_key_and_the_cure(out_of_tree: str) -> None:

@@ -12,7 +12,6 @@ import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Final, Literal, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from msgspec import Meta
@@ -68,10 +67,8 @@ class Server(Section, frozen=True):
 
     def __post_init__(self) -> None:
         networks(self.trusted_proxies, "trusted_proxies")
-        if self.public_url:
-            url = urlsplit(self.public_url)
-            if url.scheme not in ("http", "https", "ws", "wss") or not url.netloc or url.path not in ("", "/"):
-                raise ValueError("public_url: expected scheme and host only, such as https://voice.example.com")
+        if self.public_url and not re.fullmatch(r"(https?|wss?)://[^/?#\s]+/?", self.public_url):
+            raise ValueError("public_url: expected scheme and host only, such as https://voice.example.com")
 
 
 class Limits(Section, frozen=True):

@@ -48,8 +48,14 @@ class Chosen:
         return self.module.missing(self.options)
 
     def make(self, reactor: IReactorCore) -> Provider:
-        """Make the provider; it is started later."""
-        return self.module.make(self.options, reactor)
+        """Make the provider; it is started later.
+
+        :raises ConfigError: an option that only making it could tell to be wrong.
+        """
+        try:
+            return self.module.make(self.options, reactor)
+        except ConfigError as error:
+            raise ConfigError(f"{self.kind}.{self.name}: {error}") from error
 
 
 def load(kind: Kind, name: str, table: Table | None = None) -> tuple[ProviderModule, msgspec.Struct]:
