@@ -44,6 +44,8 @@ from voicemedia.protocols.websocket_resource import FastWebSocketResource, Refus
 
 LIMITS = WebSocketLimits(high_water_bytes=20_000, max_waiting_bytes=100_000)
 
+pytestmark = pytest.mark.looks_at_the_log
+
 
 @pytest.fixture
 def failures() -> Iterator[list[type]]:

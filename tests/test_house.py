@@ -9,7 +9,7 @@ import pytest
 HOUSE = Path(__file__).parent.parent / "voicemedia"
 MODULES = sorted(HOUSE.rglob("*.py"))
 
-SHARED = {"interfaces", "errors", "audio", "config", "metrics", "threads", "codecs", "child", "children"}
+SHARED = {"interfaces", "errors", "audio", "config", "metrics", "threads", "codecs", "child", "children", "diary"}
 "What every room may use."
 
 MAY_IMPORT: dict[str, set[str]] = {
@@ -23,8 +23,13 @@ MAY_IMPORT: dict[str, set[str]] = {
     "child": set(),
     "children": {"errors", "child"},
     "turns": set(),
-    "call": {*SHARED, "turns"},
-    "switchboard": {*SHARED, "call"},
+    "utterance": {"interfaces"},
+    "reply": {*SHARED},
+    "diary": set(),
+    "speaker": {*SHARED, "turns", "reply", "diary"},
+    "call": {*SHARED, "turns", "utterance", "speaker", "diary"},
+    "ticker": set(),
+    "switchboard": {*SHARED, "call", "diary", "ticker"},
     "protocols": {*SHARED, "protocols"},
     "sip_bridge": {*SHARED, "sip_bridge"},
     "stt": {*SHARED, "stt"},
@@ -69,7 +74,7 @@ def imports_of(path: Path) -> Iterator[str]:
 
 
 def sans_io(path: Path) -> bool:
-    return room_of(path) in ("audio", "turns") or path.stem.endswith("_wire")
+    return room_of(path) in ("audio", "turns", "utterance") or path.stem.endswith("_wire")
 
 
 @pytest.mark.parametrize("path", MODULES, ids=name_of)

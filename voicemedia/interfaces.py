@@ -79,6 +79,8 @@ class Leg(Protocol):
     caller: Caller
     lead_ms: int
     "How far ahead of real time we may send: what the peer buffers and `clear` takes back; RTP 0."
+    last_message_ms: int
+    "When the peer last said anything at all."
 
     def play(self, pcm: bytes) -> None:
         """Send one or more whole frames now; the call paces."""
@@ -95,6 +97,9 @@ class Leg(Protocol):
     def hang_up(self, why: Goodbye) -> None:
         """End the call politely; `gone(why)` follows whatever the peer does."""
 
+    def totals(self) -> Mapping[str, int]:
+        """Return what came and went, for the last line of the call's log."""
+
 
 # --- providers ---
 
@@ -109,8 +114,10 @@ class Provider(Protocol):
     """
 
     name: str
-    trouble: str
-    "Why it cannot serve at this moment; empty when it can. Shown by `/health`."
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot serve at this moment; empty when it can. Shown by `/health`."""
 
     def start(self) -> Deferred[None]:
         """Start what it needs (children, channels); called once, after twistd has daemonized."""

@@ -15,6 +15,8 @@ from voicemedia.interfaces import FRAME_MS
 
 MAX_LAG_MS: Final = 1_000
 "A mark later than this says something of the peer's marks, not of its playout."
+MARK_GRACE_MS: Final = 1_000
+"How long after its time a mark is waited for before the sound before it is taken as played."
 
 
 class Playout:
@@ -145,8 +147,14 @@ class Playout:
         return heard
 
     def played(self, now_ms: int) -> bool:
-        """Whether, by the clock, nothing is queued and nothing left to sound at the peer."""
-        return not self._queue and not self._rest and now_ms >= self._end_ms() + self._lag_ms
+        """Whether nothing is queued and, by the clock and the marks, nothing left to sound at the peer."""
+        if self._queue or self._rest:
+            return False
+        return now_ms >= self._end_ms() + (MARK_GRACE_MS if self._marks else self._lag_ms)
+
+    def sounding(self, now_ms: int) -> bool:
+        """Whether `clear` would take anything back."""
+        return bool(self._queue or self._rest) or now_ms < self._end_ms() + self._lag_ms or bool(self._marks)
 
     def _end_ms(self) -> int:
         """When the last frame sent has sounded, by our clock."""

@@ -1,0 +1,42 @@
+"""What every test gets: no error may stay unseen in a Deferred or in the log."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
+from zope.interface import implementer
+
+
+@implementer(ILogObserver)
+class Failures:
+    """The failures logged during one test."""
+
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        if event.get("log_level") is LogLevel.critical or "log_failure" in event:
+            self.events.append(event)
+
+    def take(self, kind: type[Exception]) -> int:
+        """Return how many of this kind were logged, and forgive them."""
+        mine = [event for event in self.events if event["log_failure"].check(kind)]
+        self.events = [event for event in self.events if event not in mine]
+        return len(mine)
+
+
+@pytest.fixture(autouse=True)
+def no_unseen_failure(request: pytest.FixtureRequest) -> Iterator[Failures]:
+    """Fail a test that leaves an error nobody looked at, unless it is marked as looking for itself."""
+    failures = Failures()
+    globalLogPublisher.addObserver(failures)
+    yield failures
+    globalLogPublisher.removeObserver(failures)
+    if request.node.get_closest_marker("looks_at_the_log") is None:
+        assert [event.get("log_format") for event in failures.events] == []
+
+
+@pytest.fixture
+def caught(no_unseen_failure: Failures) -> Callable[[type[Exception]], int]:
+    """Count the failures of a kind that this test expects to be logged."""
+    return no_unseen_failure.take

@@ -1,0 +1,64 @@
+"""Stories of one turn, `what@ms`: on, off, a final word, `~` an interim, `1k` the only key, `1n` one of several."""
+
+import pytest
+
+from voicemedia.interfaces import Transcript
+from voicemedia.utterance import Utterance
+
+STORIES = [
+    ("words after the endpoint", "on@0 off@900 eggs@950", "950 eggs/"),
+    ("a final while the caller still speaks waits for the rest", "on@0 two@500 off@900 eggs@950", "950 two eggs/"),
+    ("a final that nobody detected as speech", "eggs@950", "950 eggs/"),
+    ("an overdue final, nothing else known", "on@0 off@900 @5899 @5900", "5900 /"),
+    ("an overdue final, but an interim", "on@0 ~egg@500 off@900 @5900", "5900 egg/"),
+    ("speech not understood", "on@0 off@900 -@950", "950 /"),
+    ("a short noise", "on@0 off@300 -@350 @9000", ""),
+    ("a short noise that cut us short", "over@0 off@300 -@350", "350 /"),
+    ("the caller goes on before the final", "on@0 off@900 on@920 eggs@950 off@1500 please@1550", "1550 eggs please/"),
+    ("one key", "1k@100", "100 /1"),
+    ("keys until the hash", "1n@100 2n@300 #n@500", "500 /12#"),
+    ("keys until a pause", "1n@100 2n@300 @2299 @2300", "2300 /12"),
+    ("words and a key", "on@0 off@900 1n@920 eggs@950 @2920", "2920 eggs/1"),
+]
+
+
+def tell(utterance: Utterance, what: str, now_ms: int) -> None:
+    match what:
+        case "":
+            pass
+        case "on" | "over":
+            utterance.onset(now_ms, interrupting=what == "over")
+        case "off":
+            utterance.endpoint(now_ms, understood_by_somebody=True)
+        case _ if len(what) == 2 and what[1] in "kn":
+            utterance.digit(what[0], 1 if what[1] == "k" else 0, now_ms)
+        case _:
+            utterance.heard(Transcript(what.strip("~-"), final=not what.startswith("~")), now_ms)
+
+
+@pytest.mark.parametrize(("name", "story", "turn"), STORIES, ids=[story[0] for story in STORIES])
+def test_story(name: str, story: str, turn: str) -> None:
+    utterance, turns = Utterance(transcript_wait_ms=5000, key_wait_ms=2000), []
+    for what, at in (word.split("@") for word in story.split()):
+        tell(utterance, what, int(at))
+        if utterance.complete(int(at)):
+            said = utterance.take()
+            turns.append(f"{at} {said.text}/{said.keys}")
+    assert " ".join(turns) == turn
+
+
+def test_an_unanswered_turn_comes_in_front_of_the_next() -> None:
+    utterance = Utterance(transcript_wait_ms=5000, key_wait_ms=2000)
+    utterance.heard(Transcript("two eggs", final=True, confidence=0.5), 0)
+    utterance.take()
+    utterance.heard(Transcript("and toast", final=True, confidence=0.7), 100)
+    utterance.give_back()
+    assert utterance.complete(100)
+    assert utterance.take().text == "two eggs and toast"
+
+
+def test_without_a_recognizer_nothing_is_waited_for() -> None:
+    utterance = Utterance(transcript_wait_ms=5000, key_wait_ms=2000)
+    utterance.onset(0, interrupting=False)
+    utterance.endpoint(2_000, understood_by_somebody=False)
+    assert not utterance.complete(10_000)

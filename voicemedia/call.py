@@ -1,0 +1,250 @@
+"""One call: joins the leg, the ears, the mind and the voice. No format, no arithmetic, no provider's word in here.
+
+What happens is told to `turns`; its orders are done in `_obey`. The caller's side is `utterance`, ours `speaker`.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+from twisted.logger import Logger
+
+from voicemedia import config
+from voicemedia.audio.voice import Endpointer, Speech
+from voicemedia.diary import Diary, Turn
+from voicemedia.errors import ProviderError
+from voicemedia.interfaces import Conversation, Expected, Goodbye, Leg, Recognizer, Synthesizer, Transcript
+from voicemedia.metrics import Metrics
+from voicemedia.speaker import Speaker
+from voicemedia.turns import Event, Order, State, Turns
+from voicemedia.utterance import Utterance
+
+FAREWELL_MS: Final = 6_000
+"How long a goodbye of ours may take to be heard."
+STALL_MS: Final = 200
+"Media missing for this long beyond the hangover is silence."
+MAX_FAILURES: Final = 3
+"Apologies in one turn before the call is given up."
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """What a route gives each of its calls."""
+
+    limits: config.Limits
+    turns: config.Turns
+    voice: config.Voice
+    metrics: Metrics
+    clock: Callable[[], int]
+    "Now, in ms, never running backwards."
+    recognizer: Recognizer | None
+    synthesizer: Synthesizer | None
+
+
+class Call:
+    """One conversation, from answer to `gone`."""
+
+    log = Logger()
+
+    def __init__(
+        self, leg: Leg, conversation: Conversation, endpointer: Endpointer, setting: Setting, over: Callable[[], None]
+    ) -> None:
+        self.leg, self.caller, self.diary = leg, leg.caller, Diary()
+        self._conversation, self._endpointer, self._setting, self._over = conversation, endpointer, setting, over
+        self._clock, self._overhear = setting.clock, conversation.overhear
+        self._turns, self._expected = Turns(), Expected()
+        self._utterance = Utterance(setting.turns.transcript_wait_ms, setting.turns.key_wait_ms)
+        self._patience_ms = setting.limits.provider_s * 1000
+        self._stall_ms = setting.voice.hangover_ms + STALL_MS
+        self._farewell: Goodbye | None = None
+        self._failures = 0
+        self.answered_ms = self._heard_ms = self._farewell_ms = self._clock()
+        self._speaker = Speaker(
+            leg,
+            conversation,
+            setting.synthesizer,
+            self.diary,
+            metrics=setting.metrics,
+            clock=setting.clock,
+            tell=self._on,
+            expect=self._expect,
+            hang_up=self._hang_up,
+        )
+        ears = setting.recognizer
+        self._recognition = ears.listen(self.caller.rate_hz, self) if ears else None
+
+    def __repr__(self) -> str:
+        ears, voice = self._setting.recognizer, self._setting.synthesizer
+        return f"{self.leg!r} -> {ears and ears.name} -> {self._conversation!r} -> {voice and voice.name}"
+
+    def begin(self) -> None:
+        """Say hello; the leg already listens."""
+        self.log.info(
+            "call {call} answered on {route}: {path}",
+            call=self.caller.call_id,
+            route=self.caller.route,
+            path=repr(self),
+            pii_from=self.caller.number,
+            pii_to=self.caller.to,
+        )
+        self._speaker.give_floor(self._conversation.greet, interruptible=self._setting.turns.barge_in)
+
+    # --- what the leg tells (Listener) ---
+
+    def hear(self, pcm: bytes, concealed: bool) -> None:
+        """Take the next 20 ms of the caller."""
+        speech = self._endpointer.hear(pcm)
+        if self._recognition is not None:
+            self._recognition.feed(pcm)
+        self._overhear(pcm)
+        if not concealed:
+            self._heard_ms = self._clock()
+        if speech is not None:
+            self._voice(speech)
+
+    def digit(self, key: str) -> None:
+        """Take a key: it interrupts, and is (part of) a turn."""
+        self._on(Event.KEY_PRESSED)
+        self._utterance.digit(key, self._expected.keys, self._clock())
+        self._offer_turn(self._clock())
+
+    def marked(self, number: int) -> None:
+        """A sentence has been played, or cleared."""
+        self._speaker.marked(number)
+
+    def gone(self, why: Goodbye) -> None:
+        """The leg has ended: nothing more can be heard or said."""
+        self._on(Event.CALL_ENDED)
+        if self._recognition is not None:
+            self._recognition.close()
+        self._conversation.over(why)
+        self._setting.metrics.call_ended(why.value)
+        self.log.info(
+            "call {call} ended: {why} after {duration_s} s, {turns} turns",
+            call=self.caller.call_id,
+            why=why.value,
+            duration_s=round((self._clock() - self.answered_ms) / 1000, 1),
+            turns=self.diary.count,
+            totals=dict(self.leg.totals()),
+        )
+        self._over()
+
+    # --- what the recognizer tells (Hearing) ---
+
+    def heard(self, transcript: Transcript) -> None:
+        """Take an interim or final transcript; a late one finds the table in its last state."""
+        self._utterance.heard(transcript, self._clock())
+        self._offer_turn(self._clock())
+
+    def deaf(self, error: ProviderError) -> None:
+        """The recognition died: listen anew, and ask for the words again if some were lost."""
+        self.log.warn("call {call}: the recognizer failed: {error}", call=self.caller.call_id, error=str(error))
+        self._setting.metrics.provider_failed("stt")
+        lost, ears = self._utterance.under_way, self._setting.recognizer
+        self._recognition = ears.listen(self.caller.rate_hz, self) if ears and error.retryable else None
+        if lost:
+            self._utterance.forget()
+            self._on(Event.FAILED)
+
+    # --- time ---
+
+    def tick(self, now_ms: int) -> None:
+        """Let 20 ms pass: late packets, sound to send, turns that have become complete."""
+        self.leg.tick(now_ms)
+        self._speaker.tick(now_ms, self._patience_ms)
+        if self._utterance.speaking and now_ms - self._heard_ms > self._stall_ms:
+            # The carrier sends nothing while its caller is silent.
+            self._stopped(now_ms, self._endpointer.stop_now())
+        self._offer_turn(now_ms)
+
+    def sweep(self, now_ms: int) -> None:
+        """Let a second pass: limits of the whole call."""
+        limits = self._setting.limits
+        if self._farewell is not None:
+            if now_ms >= self._farewell_ms:
+                self.leg.hang_up(self._farewell)
+        elif now_ms - self.leg.last_message_ms >= limits.idle_s * 1000:
+            self.leg.hang_up(Goodbye.IDLE)
+        elif now_ms - self.answered_ms >= limits.max_call_s * 1000:
+            self.end(Goodbye.TOO_LONG)
+
+    def end(self, why: Goodbye) -> None:
+        """Say goodbye in our own words, then hang up."""
+        if self._farewell is not None:
+            return
+        self._farewell, self._farewell_ms = why, self._clock() + FAREWELL_MS
+        self._obey((Order.CANCEL_REPLY, Order.FALL_SILENT))
+        self._speaker.announce(self._setting.turns.goodbye, interruptible=False, hang_up=True)
+
+    # --- whose turn it is ---
+
+    def _voice(self, speech: Speech) -> None:
+        now_ms = self._clock()
+        if speech is Speech.STOPPED:
+            self._stopped(now_ms, speech)
+            return
+        self._utterance.onset(now_ms, interrupting=self._turns.state in (State.THINKING, State.SPEAKING))
+        if self._recognition is not None:
+            self._recognition.onset()
+        self._on(Event.CALLER_STARTED)
+
+    def _stopped(self, now_ms: int, speech: Speech | None) -> None:
+        if speech is not None:
+            self._utterance.endpoint(now_ms, understood_by_somebody=self._recognition is not None)
+            if self._recognition is not None:
+                self._recognition.endpoint()
+            self._offer_turn(now_ms)
+
+    def _offer_turn(self, now_ms: int) -> None:
+        if self._utterance.complete(now_ms):
+            self._on(Event.CALLER_FINISHED)
+
+    def _on(self, event: Event) -> None:
+        self._obey(self._turns.on(event))
+
+    def _obey(self, orders: tuple[Order, ...]) -> None:
+        for order in orders:
+            match order:
+                case Order.CANCEL_REPLY:
+                    # The apology comes behind what sounds already, and asks for the words again itself.
+                    sorry = Order.APOLOGIZE in orders
+                    if self._speaker.cut(all_sent=sorry) and not sorry:
+                        self._utterance.give_back()
+                case Order.FALL_SILENT:
+                    self._speaker.fall_silent()
+                case Order.ASK:
+                    self._ask()
+                case Order.APOLOGIZE:
+                    self._apologize()
+
+    def _ask(self) -> None:
+        """Give the caller's words and keys to the agent."""
+        self._failures = 0
+        said = self._utterance.take()
+        at_ms = self._clock() - self.answered_ms
+        self.diary.write(Turn("caller", at_ms, said.text, keys=said.keys, complete=True))
+        self.log.info(
+            "call {call}: the caller's turn", call=self.caller.call_id, pii_said=said.text, pii_keys=said.keys
+        )
+        if self._farewell is None:
+            self._speaker.give_floor(
+                lambda floor: self._conversation.reply(said, floor),
+                endpoint_ms=self._utterance.endpoint_ms,
+                interruptible=self._setting.turns.barge_in,
+            )
+
+    def _apologize(self) -> None:
+        """Say that something went wrong; too often in a row, give the call up."""
+        self._failures += 1
+        if self._failures > MAX_FAILURES:
+            self.leg.hang_up(Goodbye.FAILED)
+        else:
+            self._speaker.announce(self._setting.turns.apology, interruptible=self._setting.turns.barge_in)
+
+    def _expect(self, expected: Expected) -> None:
+        self._expected = expected
+        if self._recognition is not None:
+            self._recognition.expect(expected)
+
+    def _hang_up(self) -> None:
+        self.leg.hang_up(self._farewell or Goodbye.AGENT_HUNG_UP)

@@ -1,0 +1,45 @@
+"""What was said in one call, turn by turn, with the latency of each answer."""
+
+from collections import deque
+from dataclasses import asdict, dataclass, field
+from typing import Final, Literal
+
+MAX_TURNS: Final = 500
+"Turns kept of one call; older ones are forgotten."
+
+
+@dataclass(slots=True)
+class Turn:
+    """One turn; of the agent, also how much of it was heard."""
+
+    who: Literal["caller", "agent"]
+    at_ms: int
+    "Since the call was answered."
+    text: str = field(default="", repr=False)
+    "What was understood, or was to be said."
+    keys: str = field(default="", repr=False)
+    heard_text: str = field(default="", repr=False)
+    "What the caller heard of it before it ended or was interrupted."
+    interrupted: bool = False
+    complete: bool = False
+    "Whether nothing more will be added to this turn."
+    latency_ms: dict[str, int] = field(default_factory=dict)
+    "`transcript`, `agent`, `voice` and their sum `total`: from the endpoint to the first sound sent."
+
+
+class Diary:
+    """The turns of one call."""
+
+    def __init__(self) -> None:
+        self._turns: deque[Turn] = deque(maxlen=MAX_TURNS)
+        self.count = 0
+
+    def write(self, turn: Turn) -> Turn:
+        """Add a turn; it may still be completed."""
+        self._turns.append(turn)
+        self.count += 1
+        return turn
+
+    def read(self) -> list[dict[str, object]]:
+        """Return all turns, oldest first, as plain values."""
+        return [asdict(turn) for turn in self._turns]

@@ -1,0 +1,211 @@
+"""One answer on its way to the caller: sentences in, sound into the playout, and an account of what was heard.
+
+A `Reply` is the `Floor` the agent speaks to. Taken away (`cut`), it is unable to speak: what the agent or a slow
+synthesizer still delivers goes nowhere. Sentences are synthesized in order, a few seconds ahead of what sounds.
+"""
+
+from collections.abc import Callable
+from typing import Final
+
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.python.failure import Failure
+
+from voicemedia.audio.playout import Playout
+from voicemedia.interfaces import FRAME_MS, Expected, Synthesizer
+
+CHARACTERS_PER_S: Final = 15
+"How fast speech goes, for a sentence that was cut before its sound was complete."
+AHEAD_FRAMES: Final = 3_000 // FRAME_MS
+"Sound beyond which the next sentence is not yet synthesized: what a barge-in would throw away."
+
+
+class Sentence:
+    """One sentence and the place of its sound in the playout, in frames."""
+
+    __slots__ = ("end", "interruptible", "start", "text")
+
+    def __init__(self, text: str, *, interruptible: bool) -> None:
+        self.text = text
+        self.interruptible = interruptible
+        self.start: int | None = None
+        self.end: int | None = None
+        "None: its sound is not complete."
+
+    def heard(self, position: int) -> str:
+        """Return the words that had sounded when the caller had heard up to `position`."""
+        if self.start is None or position <= self.start:
+            return ""
+        guess = self.start + max(1, len(self.text) * 1000 // CHARACTERS_PER_S // FRAME_MS)
+        end = self.end if self.end is not None else max(guess, position + 1)
+        if position >= end:
+            return self.text
+        reached, words = len(self.text) * (position - self.start) / (end - self.start), []
+        at = 0
+        for word in self.text.split():
+            # A word counts when most of it has sounded.
+            if at + len(word) * 0.6 > reached:
+                break
+            words.append(word)
+            at += len(word) + 1
+        return " ".join(words)
+
+
+class Reply:
+    """The floor given for one answer.
+
+    :param synthesizer: None: sentences are counted as said, nothing sounds.
+    :param clock: the call's time in ms.
+    :param send: lets the call send what the playout has ready.
+    :param failed: told when a sentence cannot be synthesized.
+    """
+
+    def __init__(  # noqa: PLR0913 - a reply meets all of the call's neighbors on the way out
+        self,
+        synthesizer: Synthesizer | None,
+        rate_hz: int,
+        playout: Playout,
+        clock: Callable[[], int],
+        *,
+        send: Callable[[], None],
+        expect: Callable[[Expected], None],
+        failed: Callable[[Failure, "Reply"], None],
+        interruptible: bool = True,
+    ) -> None:
+        self._synthesizer, self._rate_hz, self._playout, self._clock = synthesizer, rate_hz, playout, clock
+        self._send, self._expect, self._failed = send, expect, failed
+        self._interruptible = interruptible
+        self.alive = True
+        self.sentences: list[Sentence] = []
+        self.answer: Deferred[None] | None = None
+        "The agent's work; None once it is done."
+        self.asked_ms = clock()
+        self.first_sentence_ms: int | None = None
+        self.first_sound_ms: int | None = None
+        self.wants_hang_up = False
+        self.sound_played = self.sound_began = False
+        "Whether the agent has played sound of its own; whether that is news."
+        self._progress_ms = self.asked_ms
+        self._next = self._told = 0
+        self._speaking: Deferred[None] | None = None
+        self._reported = False
+
+    # --- what the agent may do (Floor) ---
+
+    def say(self, text: str, *, interruptible: bool = True) -> None:
+        """Say one sentence after those already said."""
+        text = " ".join(text.split())
+        if not self.alive or not text:
+            return
+        self._progress_ms = now_ms = self._clock()
+        self.first_sentence_ms = now_ms if self.first_sentence_ms is None else self.first_sentence_ms
+        self.sentences.append(Sentence(text, interruptible=interruptible and self._interruptible))
+        self._reported = False
+        self.advance()
+
+    def play(self, pcm: bytes) -> None:
+        """Play sound at the leg's rate as part of an uninterruptible passage."""
+        if self.alive:
+            if not self.sound_played or self._reported:
+                self.sound_played = self.sound_began = True
+                self._reported = False
+            self._put(pcm)
+
+    def expect(self, expected: Expected) -> None:
+        """Tell the recognizer what the caller may say next."""
+        if self.alive:
+            self._expect(expected)
+
+    def hang_up(self) -> None:
+        """End the call once everything said has been heard."""
+        if self.alive:
+            self.wants_hang_up = True
+
+    # --- what the speaker asks ---
+
+    def began(self, now_ms: int) -> Sentence | None:
+        """Return the next sentence whose first sound has gone out; each comes once."""
+        if self._told >= len(self.sentences):
+            return None
+        sentence = self.sentences[self._told]
+        if sentence.start is None:
+            return None
+        # Behind another one, a sentence begins when it is heard, not when it is sent.
+        position = self._playout.heard_frames(now_ms) if self._told else self._playout.sent_frames
+        if position <= sentence.start and sentence.end != sentence.start:
+            return None
+        self._told += 1
+        return sentence
+
+    def ended(self, now_ms: int) -> bool:
+        """Whether everything was said and heard; true once, until more comes."""
+        if self._reported or self._working() or not self._playout.played(now_ms):
+            return False
+        self._reported = True
+        return True
+
+    def stuck(self, now_ms: int, patience_ms: int) -> bool:
+        """Whether somebody who owes us something has been silent for too long."""
+        return self._working() and now_ms - self._progress_ms >= patience_ms
+
+    def heard(self, position: int) -> str:
+        """Return the words heard when the caller has heard up to `position`."""
+        return " ".join(words for sentence in self.sentences if (words := sentence.heard(position)))
+
+    @property
+    def text(self) -> str:
+        """All that was meant to be said."""
+        return " ".join(sentence.text for sentence in self.sentences)
+
+    def cut(self) -> bool:
+        """Take the floor away; return whether the agent had not yet finished its answer."""
+        self.alive = False
+        work = [self.answer, self._speaking]
+        self.answer = self._speaking = None
+        for deferred in work:
+            if deferred is not None:
+                deferred.cancel()
+        return work[0] is not None
+
+    # --- synthesis, one sentence ahead ---
+
+    def advance(self) -> None:
+        """Synthesize the next sentence, unless one is at work or enough sound already waits."""
+        if not self.alive or self._speaking is not None or self._next >= len(self.sentences):
+            return
+        if self._playout.put_frames - self._playout.heard_frames(self._clock()) > AHEAD_FRAMES:
+            return
+        sentence = self.sentences[self._next]
+        self._next += 1
+        sentence.start = self._playout.put_frames
+        if self._synthesizer is None:
+            self._complete(None, sentence)
+            return
+        self._speaking = work = maybeDeferred(self._synthesizer.speak, sentence.text, self._rate_hz, self._put)
+        work.addCallbacks(self._complete, self._give_up, callbackArgs=(sentence,), errbackArgs=(sentence,))
+
+    def _working(self) -> bool:
+        return self.answer is not None or self._next < len(self.sentences) or self._speaking is not None
+
+    def _put(self, pcm: bytes) -> None:
+        if not self.alive:
+            return
+        self._progress_ms = now_ms = self._clock()
+        self._playout.put(pcm, now_ms)
+        self._send()
+        if self.first_sound_ms is None:
+            self.first_sound_ms = now_ms
+
+    def _complete(self, _done: None, sentence: Sentence) -> None:
+        self._speaking = None
+        if not self.alive:
+            return
+        self._playout.mark()
+        sentence.end = self._playout.put_frames
+        self._send()
+        self.advance()
+
+    def _give_up(self, failure: Failure, sentence: Sentence) -> None:
+        self._speaking = None
+        if self.alive and not isinstance(failure.value, CancelledError):
+            sentence.end = self._playout.put_frames
+            self._failed(failure, self)

@@ -1,0 +1,123 @@
+"""The caller's turn while it is being made: speech, transcripts and keys become one `Said`.
+
+A turn is complete when the caller is silent, the final transcript of what was said is there (or overdue), and
+keys that belong together have come. The time line is the reactor's; voice detection keeps its own on the media.
+"""
+
+from typing import Final
+
+from voicemedia.interfaces import Said, Transcript
+
+MEANT_MS: Final = 600
+"Speech shorter than this that nobody understands is taken for noise, unless it interrupted us."
+
+
+class Utterance:
+    """What the caller has said and pressed since the last turn.
+
+    :param transcript_wait_ms: how long after the endpoint a final transcript may take.
+    :param key_wait_ms: the pause that ends a row of keys.
+    """
+
+    def __init__(self, transcript_wait_ms: int, key_wait_ms: int) -> None:
+        self._transcript_wait_ms = transcript_wait_ms
+        self._key_wait_ms = key_wait_ms
+        self.speaking = False
+        self._began_ms = 0
+        self._interrupting = False
+        self._final_due_ms: int | None = None
+        self._interim = ""
+        self._words: list[Transcript] = []
+        self._keys = ""
+        self._keys_due_ms: int | None = None
+        self._unclear = False
+        self._taken = Said()
+        self.endpoint_ms = 0
+        "When the caller last stopped speaking or pressed a key."
+        self.overdue = 0
+        "Finals that never came."
+
+    @property
+    def under_way(self) -> bool:
+        """Whether speech is being made or a final transcript is awaited."""
+        return self.speaking or self._final_due_ms is not None
+
+    def onset(self, now_ms: int, *, interrupting: bool) -> None:
+        """The caller has begun to speak, perhaps over us."""
+        self.speaking = True
+        self._began_ms = now_ms
+        self._interrupting = self._interrupting or interrupting
+        self._final_due_ms = None
+
+    def endpoint(self, now_ms: int, *, understood_by_somebody: bool) -> None:
+        """The caller has stopped; a final transcript follows if there is a recognizer."""
+        self.speaking = False
+        self.endpoint_ms = now_ms
+        if understood_by_somebody:
+            self._final_due_ms = now_ms + self._transcript_wait_ms
+
+    def heard(self, transcript: Transcript, now_ms: int) -> None:
+        """Take an interim or final transcript."""
+        if not transcript.final:
+            self._interim = transcript.text
+            return
+        self._interim = ""
+        if not self.speaking:
+            self.endpoint_ms = self.endpoint_ms or now_ms
+            self._settle(transcript.text)
+        if transcript.text:
+            self._words.append(transcript)
+
+    def digit(self, key: str, expected_keys: int, now_ms: int) -> None:
+        """Take a key; `expected_keys` of them make a turn, 0: until `#` or a pause."""
+        self._keys += key
+        self.endpoint_ms = now_ms
+        complete = len(self._keys) >= expected_keys if expected_keys else key == "#"
+        self._keys_due_ms = now_ms if complete else now_ms + self._key_wait_ms
+
+    def complete(self, now_ms: int) -> bool:
+        """Let time pass; return whether a turn is complete and may be taken."""
+        if self._final_due_ms is not None and now_ms >= self._final_due_ms:
+            self.overdue += 1
+            if self._interim:
+                # A guess that never became final is better than a lost turn.
+                self._words.append(Transcript(self._interim, final=True))
+                self._interim = ""
+            self._settle(self._words[-1].text if self._words else "")
+        if self.speaking or self._final_due_ms is not None:
+            return False
+        if self._keys_due_ms is not None:
+            return now_ms >= self._keys_due_ms
+        return bool(self._words) or self._unclear
+
+    def take(self) -> Said:
+        """Return the turn and begin a new one."""
+        words = self._words
+        said = Said(
+            text=" ".join(transcript.text for transcript in words),
+            keys=self._keys,
+            confidence=sum(transcript.confidence for transcript in words) / len(words) if words else 0.0,
+        )
+        self._words, self._keys, self._keys_due_ms, self._unclear = [], "", None, False
+        self._taken = said
+        return said
+
+    def give_back(self) -> None:
+        """Put the turn taken last in front of what comes now: it was not answered."""
+        said, self._taken = self._taken, Said()
+        if said.text:
+            self._words.insert(0, Transcript(said.text, final=True, confidence=said.confidence))
+        if said.keys:
+            self._keys, self._keys_due_ms = said.keys + self._keys, self._keys_due_ms or self.endpoint_ms
+
+    def forget(self) -> None:
+        """Give up the final that is awaited: its recognition died. What was understood before stays."""
+        self._final_due_ms, self._interim = None, ""
+
+    def _settle(self, text: str) -> None:
+        """The final is there or given up: was it speech that nobody understood?"""
+        if self._final_due_ms is not None:
+            meant = self._interrupting or self.endpoint_ms - self._began_ms >= MEANT_MS
+            self._unclear = self._unclear or (not text and meant)
+            self._final_due_ms = None
+            self._interrupting = False
