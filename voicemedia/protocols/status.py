@@ -305,6 +305,7 @@ def make_site(  # noqa: PLR0913 - the last three have defaults that fit tests
 
     :param streams: WebSocket resources by path; each takes its path and everything below.
     :param pages: further resources by path, the same way.
+    :param pages: further pages by path; each takes its path and everything below.
     :param timeout_s: how long a request may take to arrive (`server.handshake_timeout_s`).
     :param max_body_bytes: longest body taken (`server.max_message_bytes`).
     """

@@ -1,0 +1,50 @@
+"""`GET /calls/CALL_ID/turns`: what was said in a call, for a caller on the same machine.
+
+`voicemedia call` reads it to print the conversation. Words are personal: only a peer on loopback that comes
+through no proxy may read them.
+"""
+
+from collections.abc import Callable
+from ipaddress import ip_address
+from typing import Any
+
+import msgspec
+from twisted.web.resource import Resource
+
+from voicemedia.diary import Diary
+from voicemedia.protocols.status import Refusal, answer
+
+FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+
+
+class TurnsPage(Resource):
+    """Answers below `/calls`.
+
+    :param diary: finds what was said in a call by its id; None: no such call.
+    """
+
+    isLeaf = True
+
+    def __init__(self, diary: Callable[[str], Diary | None]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._diary = diary
+
+    def render(self, request: Any) -> int:
+        """Answer one request; whoever may not read learns not even that the page exists."""
+        if not _is_local(request) or len(request.postpath) != 2 or request.postpath[1] != b"turns":
+            return Refusal(404).render(request)
+        if request.method not in (b"GET", b"HEAD"):
+            return Refusal(405, {"Allow": "GET, HEAD"}).render(request)
+        diary = self._diary(request.postpath[0].decode("utf-8", "replace"))
+        if diary is None:
+            return Refusal(404).render(request)
+        return answer(request, 200, msgspec.json.encode(diary.read()))
+
+
+def _is_local(request: Any) -> bool:
+    if any(request.getHeader(name) for name in FORWARDED):
+        return False
+    try:
+        return ip_address(request.getClientAddress().host).is_loopback
+    except (AttributeError, ValueError):
+        return False

@@ -1,0 +1,226 @@
+"""Builds the house and joins its rooms; the order of opening and of closing. The only module that knows every name."""
+
+from collections.abc import Mapping
+from typing import Any, Final, cast
+
+from twisted.application.service import MultiService
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.interfaces import IListeningPort
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from voicemedia import config as configuration
+from voicemedia import providers
+from voicemedia.audio.voice import Endpointer, make_detector
+from voicemedia.call import Setting
+from voicemedia.config import Config, Route
+from voicemedia.errors import ConfigError, ProviderError
+from voicemedia.interfaces import Agent, Goodbye, Provider, Recognizer, Synthesizer
+from voicemedia.metrics import Metrics
+from voicemedia.protocols.access import Access
+from voicemedia.protocols.custom_events import offer
+from voicemedia.protocols.door import Door
+from voicemedia.protocols.fast_websocket import (
+    FastWebSocketFactory,
+    WebSocketLimits,
+    install_lean_poll,
+    tune_garbage_collector,
+)
+from voicemedia.protocols.media_stream import Carrier, MediaStreamSocket
+from voicemedia.protocols.smartflo_wire import SMARTFLO, SMARTFLO_STRICT
+from voicemedia.protocols.status import World, make_site
+from voicemedia.protocols.turns_page import TurnsPage
+from voicemedia.protocols.twilio_wire import TWILIO
+from voicemedia.protocols.websocket_resource import FastWebSocketResource
+from voicemedia.switchboard import Line, Switchboard
+from voicemedia.ticker import Ticker
+
+LAST_FRAMES_S: Final = 3
+"How long sockets may take to close once all calls are over."
+
+
+class MediaServer(MultiService):
+    """One server: its port, its calls, its providers."""
+
+    log = Logger()
+
+    def __init__(self, config: Config, reactor: Any) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._config, self._reactor = config, reactor
+        self.metrics = Metrics()
+        self._ticker = Ticker(reactor, self.metrics.lag)
+        self.switchboard = Switchboard(reactor, self._ticker, config.limits)
+        self.metrics.live_by_route = self.switchboard.live_by_route
+        self._providers: dict[tuple[str, str], Provider] = {
+            (chosen.kind, chosen.name): chosen.make(reactor) for chosen in providers.load_all(config)
+        }
+        self._troubles: dict[str, str] = {}
+        self._sockets: dict[MediaStreamSocket, None] = {}
+        world = World(self.switchboard, self.metrics, self.troubles)
+        streams = {route.path: self._stream(route) for route in config.routes}
+        pages = {"/calls": TurnsPage(self.switchboard.diary)}
+        self._site = make_site(
+            streams,
+            world,
+            reactor,
+            pages=pages,
+            timeout_s=config.server.handshake_timeout_s,
+            max_body_bytes=config.server.max_message_bytes,
+        )
+        self.port: IListeningPort | None = None
+
+    # --- building ---
+
+    def _stream(self, route: Route) -> FastWebSocketResource:
+        """Build the way in of one route."""
+        config, line = self._config, self._line(route)
+        dialect = TWILIO if route.carrier == "twilio" else SMARTFLO_STRICT if route.strict_official else SMARTFLO
+        carrier = Carrier(
+            route=route,
+            dialect=dialect,
+            playout=config.playout,
+            jitter=config.jitter,
+            metrics=self.metrics,
+            reactor=self._reactor,
+            clock=self._ticker.now_ms,
+            answer=lambda leg: self.switchboard.answer(leg, line),
+            hold=lambda change: self.switchboard.hold(route, change),
+            custom=offer,
+            sockets=self._sockets,
+        )
+        factory = FastWebSocketFactory(lambda: MediaStreamSocket(carrier), self._reactor, _websocket_limits(config))
+        door = Door(
+            route.path,
+            Access(_secret(route.secret_env), configuration.networks(route.allow)),
+            _secret(route.token_env),
+            config.server.public_url,
+            configuration.networks(config.server.trusted_proxies),
+            lambda: self.switchboard.refusal(route),
+            self.metrics,
+        )
+        return FastWebSocketResource(factory, door.admit)
+
+    def _line(self, route: Route) -> Line:
+        voice = self._config.voice
+        setting = Setting(
+            limits=self._config.limits,
+            turns=self._config.turns,
+            voice=voice,
+            metrics=self.metrics,
+            clock=self._ticker.now_ms,
+            recognizer=cast(Recognizer | None, self._providers.get(("stt", route.stt))),
+            synthesizer=cast(Synthesizer | None, self._providers.get(("tts", route.tts))),
+        )
+
+        def endpointer(rate_hz: int) -> Endpointer:
+            return Endpointer(
+                make_detector(voice.detector, rate_hz, voice.aggressiveness),
+                min_speech_ms=voice.min_speech_ms,
+                hangover_ms=voice.hangover_ms,
+                ignore_first_ms=voice.ignore_first_ms,
+            )
+
+        endpointer(8000)  # a detector that is not installed is found out now, not in the first call
+        agent = cast(Agent, self._providers["agents", route.agent])
+        return Line(route, agent, endpointer, setting)
+
+    def troubles(self) -> Mapping[str, str]:
+        """Say for every provider why it cannot serve; empty when it can."""
+        return {
+            f"{kind}.{name}": self._troubles.get(f"{kind}.{name}") or provider.trouble
+            for (kind, name), provider in self._providers.items()
+        }
+
+    # --- opening ---
+
+    def startService(self) -> None:
+        """Start the providers and open the port: after twistd has daemonized, never before."""
+        super().startService()  # type: ignore[no-untyped-call]
+        server = self._config.server
+        install_lean_poll(self._reactor)
+        for (kind, name), provider in self._providers.items():
+            started = maybeDeferred(provider.start)
+            started.addErrback(self._not_started, f"{kind}.{name}")
+        self.port = self._reactor.listenTCP(server.port, self._site, backlog=server.backlog, interface=server.host)
+        address = cast(Any, self.port).getHost()
+        for route in self._config.routes:
+            self.log.info(
+                "{carrier} calls ws://{host}:{port}{path} and talks to agent {agent}",
+                carrier=route.carrier,
+                host=address.host,
+                port=address.port,
+                path=route.path,
+                agent=route.agent,
+            )
+        for warning in configuration.exposure_warnings(self._config):
+            self.log.warn("{warning}", warning=warning)
+        self.log.info(
+            "listening on http://{host}:{port}; try: voicemedia call smartflo examples/breakfast.wav",
+            host=address.host,
+            port=address.port,
+        )
+        self._reactor.callLater(0, tune_garbage_collector)
+        self._sweeper = self._reactor.callLater(1, self._sweep)
+
+    def _not_started(self, failure: Failure, name: str) -> None:
+        self._troubles[name] = failure.getErrorMessage()
+        if isinstance(failure.value, (ProviderError, ConfigError)):
+            self.log.error("{provider} does not work: {reason}", provider=name, reason=failure.getErrorMessage())
+        else:
+            self.log.failure("{provider} did not start", failure, provider=name)
+
+    def _sweep(self) -> None:
+        """Close sockets that are open for nothing."""
+        self._sweeper = self._reactor.callLater(1, self._sweep)
+        now_ms = self._ticker.now_ms()
+        for socket in tuple(self._sockets):
+            socket.sweep(now_ms)
+
+    # --- closing ---
+
+    def stopService(self) -> Deferred[None]:
+        """Close the door, let the calls end, then leave."""
+        return Deferred.fromCoroutine(self._stop())
+
+    async def _stop(self) -> None:
+        self._sweeper.cancel()
+        if self.port is not None:
+            await maybeDeferred(self.port.stopListening)
+        await self.switchboard.drain()
+        await self._close_sockets()
+        self._ticker.stop()
+        await DeferredList([maybeDeferred(provider.stop) for provider in self._providers.values()], consumeErrors=True)
+        await maybeDeferred(super().stopService)
+        self.log.info("stopped after {calls} calls", calls=self.switchboard.total)
+
+    async def _close_sockets(self) -> None:
+        """Close what is left, and see to it that the close frames leave before we do."""
+        for socket in tuple(self._sockets):
+            socket.hang_up(Goodbye.DRAINED)
+        waiting = [socket.is_gone for socket in self._sockets]
+        if waiting:
+            every: Deferred[Any] = DeferredList(waiting)
+            every.addTimeout(LAST_FRAMES_S, self._reactor, onTimeoutCancel=lambda result, _s: None)
+            await every
+
+
+def make_service(config: Config, reactor: Any) -> MediaServer:
+    """Build the server of a configuration; nothing is opened before it starts.
+
+    :raises ConfigError: a provider is unknown, or its options are at fault.
+    """
+    return MediaServer(config, reactor)
+
+
+def _websocket_limits(config: Config) -> WebSocketLimits:
+    server = config.server
+    return WebSocketLimits(
+        max_message_bytes=server.max_message_bytes,
+        open_s=server.handshake_timeout_s,
+        ping_s=server.ping_s,
+        pong_s=server.ping_s,
+    )
+
+
+def _secret(name: str) -> configuration.Secret | None:
+    return configuration.secret(name) if name else None

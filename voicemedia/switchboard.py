@@ -1,0 +1,182 @@
+"""All live calls: admits or refuses, answers, ticks, and lets them end when the server stops."""
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from voicemedia import config
+from voicemedia.audio.voice import Endpointer
+from voicemedia.call import FAREWELL_MS, Call, Setting
+from voicemedia.diary import Diary
+from voicemedia.errors import CallRefused
+from voicemedia.interfaces import Agent, Goodbye, Leg, Listener
+from voicemedia.ticker import Ticker
+
+RETRY_AFTER_S: Final = 5
+"What a refused caller is told to wait."
+REMEMBERED: Final = 200
+"Diaries of ended calls that can still be read."
+LAST_WORD_S: Final = 2
+"After the drain: how long a leg may take to close."
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What one configured route gives its calls."""
+
+    route: config.Route
+    agent: Agent
+    endpointer: Callable[[int], Endpointer]
+    "Makes the voice detection of one call, from its rate in Hz."
+    setting: Setting
+
+
+class Live:
+    """One call among the live ones: a bug in it ends it and nothing else."""
+
+    log = Logger()
+
+    def __init__(self, call: Call) -> None:
+        self.call = call
+
+    def tick(self, now_ms: int) -> None:
+        """Pass the tick on."""
+        try:
+            self.call.tick(now_ms)
+        except Exception:
+            self.lose()
+
+    def sweep(self, now_ms: int) -> None:
+        """Pass the second on."""
+        try:
+            self.call.sweep(now_ms)
+        except Exception:
+            self.lose()
+
+    def lose(self) -> None:
+        """Log the bug that is being handled and give the call up."""
+        self.log.failure("call {call}: lost to a bug", call=self.call.caller.call_id)
+        self.call.leg.hang_up(Goodbye.FAILED)
+
+
+class Switchboard:
+    """The live calls of one server."""
+
+    log = Logger()
+
+    def __init__(self, reactor: IReactorTime, ticker: Ticker, limits: config.Limits) -> None:
+        self._reactor, self._ticker, self._limits = reactor, ticker, limits
+        self._live: dict[Call, Live] = {}
+        self._held: Counter[str] = Counter()
+        "Connections by route; one is at most one call."
+        self._ended: OrderedDict[str, Diary] = OrderedDict()
+        self._empty: list[Deferred[None]] = []
+        self.draining = False
+        self.total = 0
+        self.refused = 0
+        self.ended_by: Counter[str] = Counter()
+        self.total_by_route: Counter[str] = Counter()
+
+    # --- admission ---
+
+    def refusal(self, route: config.Route) -> CallRefused | None:
+        """Say why one more connection on this route is refused; None when it is welcome."""
+        reason = ""
+        if self.draining:
+            reason = "draining: this server is about to stop"
+        elif sum(self._held.values()) >= self._limits.max_calls:
+            reason = f"full: limits.max_calls = {self._limits.max_calls}"
+        elif route.max_calls and self._held[route.path] >= route.max_calls:
+            reason = f"full: max_calls = {route.max_calls} of {route.path}"
+        if not reason:
+            return None
+        self.refused += 1
+        return CallRefused(reason, RETRY_AFTER_S)
+
+    def hold(self, route: config.Route, change: int) -> None:
+        """Count a connection that will be, is or was a call: +1 when it is there, -1 when it is gone."""
+        self._held[route.path] += change
+
+    # --- calls ---
+
+    def answer(self, leg: Leg, line: Line) -> Listener:
+        """Make a call of a leg that has started; the leg tells it everything from now on."""
+        conversation = line.agent.converse(leg.caller)
+        call = Call(leg, conversation, line.endpointer(leg.caller.rate_hz), line.setting, lambda: self._over(call))
+        self._live[call] = live = Live(call)
+        self.total += 1
+        self.total_by_route[line.route.path] += 1
+        self._ticker.join(live)
+        call.begin()
+        return call
+
+    def _over(self, call: Call) -> None:
+        live = self._live.pop(call, None)
+        if live is None:
+            return
+        self._ticker.leave(live)
+        self._ended[call.caller.call_id] = call.diary
+        while len(self._ended) > REMEMBERED:
+            self._ended.popitem(last=False)
+        if not self._live:
+            waiting, self._empty = self._empty, []
+            for deferred in waiting:
+                deferred.callback(None)
+
+    def __len__(self) -> int:
+        return len(self._live)
+
+    def __iter__(self) -> Iterator[Call]:
+        return iter(tuple(self._live))
+
+    def live_by_route(self) -> Counter[str]:
+        """Count the live calls of each route."""
+        return Counter(call.caller.route for call in self._live)
+
+    def diary(self, call_id: str) -> Diary | None:
+        """Find what was said in a live call or one that ended not long ago."""
+        for call in self._live:
+            if call.caller.call_id == call_id:
+                return call.diary
+        return self._ended.get(call_id)
+
+    # --- the end ---
+
+    async def drain(self) -> None:
+        """Refuse new calls, let those on end within `drain_s`, say goodbye to the rest; return when all are gone."""
+        self.draining = True
+        if not self._live:
+            return
+        self.log.info(
+            "draining: {calls} calls may go on for {drain_s} s", calls=len(self), drain_s=self._limits.drain_s
+        )
+        farewell_s = max(self._limits.drain_s - FAREWELL_MS / 1000, self._limits.drain_s / 2)
+        timers = [
+            self._reactor.callLater(farewell_s, self._everybody, lambda call: call.end(Goodbye.DRAINED)),
+            self._reactor.callLater(
+                self._limits.drain_s, self._everybody, lambda call: call.leg.hang_up(Goodbye.DRAINED)
+            ),
+        ]
+        empty: Deferred[None] = Deferred()
+        self._empty.append(empty)
+        timers.append(self._reactor.callLater(self._limits.drain_s + LAST_WORD_S, self._give_up, empty))
+        await empty
+        for timer in timers:
+            if timer.active():
+                timer.cancel()
+
+    def _everybody(self, act: Callable[[Call], None]) -> None:
+        for call in self:
+            act(call)
+
+    def _give_up(self, empty: Deferred[None]) -> None:
+        """Somebody's leg did not say `gone` in time."""
+        if empty in self._empty:
+            self._empty.remove(empty)
+            self.log.warn("{calls} calls did not end in time", calls=len(self))
+            empty.callback(None)

@@ -1,0 +1,89 @@
+"""The one clock of all calls: 20 ms in four slots, so that calls do not all send in the same instant.
+
+The only module that reads a clock. It is monotonic: a step of the wall clock neither bursts nor stalls anybody's
+speech.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Final, Protocol
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+
+SLOTS: Final = 4
+SLOT_MS: Final = 5
+SECOND_SLOTS: Final = 1000 // SLOT_MS
+
+
+class Ticking(Protocol):
+    """What wants to be told that time passes. Neither method raises."""
+
+    def tick(self, now_ms: int) -> None:
+        """20 ms have passed."""
+
+    def sweep(self, now_ms: int) -> None:
+        """A second has passed."""
+
+
+class Ticker:
+    """Ticks everything that joined; rests while nobody has.
+
+    :param late: told after each slot how many ms late it was: the health of the reactor.
+    :param seconds: a monotonic clock.
+    """
+
+    def __init__(
+        self, reactor: IReactorTime, late: Callable[[float], None], seconds: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._reactor, self._late, self._seconds = reactor, late, seconds
+        self._slots: tuple[dict[Ticking, None], ...] = tuple({} for _ in range(SLOTS))
+        self._next_slot = 0
+        self._due_s = 0.0
+        self._call: IDelayedCall | None = None
+
+    def now_ms(self) -> int:
+        """Return the time in ms, never running backwards."""
+        return int(self._seconds() * 1000)
+
+    def join(self, ticking: Ticking) -> None:
+        """Tick it from now on, in the slot with the fewest."""
+        min(self._slots, key=len)[ticking] = None
+        if self._call is None:
+            self._due_s = self._seconds()
+            self._schedule()
+
+    def leave(self, ticking: Ticking) -> None:
+        """Tick it no more."""
+        for slot in self._slots:
+            slot.pop(ticking, None)
+
+    def stop(self) -> None:
+        """Rest, whoever is still there."""
+        if self._call is not None:
+            self._call.cancel()
+            self._call = None
+
+    def _schedule(self) -> None:
+        self._due_s += SLOT_MS / 1000
+        self._call = self._reactor.callLater(max(0.0, self._due_s - self._seconds()), self._run)
+
+    def _run(self) -> None:
+        """Run the slot that is due, and those that a busy reactor has missed, each once."""
+        self._call = None
+        now_s = self._seconds()
+        self._late((now_s - self._due_s) * 1000)
+        missed = min(int((now_s - self._due_s) * 1000 / SLOT_MS), SLOTS - 1)
+        for _ in range(missed + 1):
+            self._run_slot(self._next_slot)
+            self._next_slot = (self._next_slot + 1) % SECOND_SLOTS
+        self._due_s = max(self._due_s + missed * SLOT_MS / 1000, now_s - SLOTS * SLOT_MS / 1000)
+        if any(self._slots):
+            self._schedule()
+
+    def _run_slot(self, number: int) -> None:
+        slot, now_ms = self._slots[number % SLOTS], self.now_ms()
+        for ticking in tuple(slot):
+            ticking.tick(now_ms)
+        if number < SLOTS:
+            for ticking in tuple(slot):
+                ticking.sweep(now_ms)
