@@ -35,6 +35,7 @@ from tests.websocket_wires import (
     text,
 )
 from voicemedia.protocols.fast_websocket import (
+    UNSENT_BYTES,
     FastWebSocketFactory,
     WebSocketLimits,
     install_lean_poll,
@@ -134,13 +135,6 @@ def test_nothing_is_sent_after_our_close() -> None:
     assert server.receive() == [(CLOSE, b"\x03\xe8")]
 
 
-def test_a_subclass_may_refuse_a_text_as_not_utf8() -> None:
-    server = ours()
-    server.protocol.fail_utf8()
-    assert server.receive(text("unheard")) == [(CLOSE, struct.pack("!H", 1007) + b"invalid UTF-8")]
-    assert server.messages == []
-
-
 class Buggy(Recorder):
     def opened(self) -> None:
         super().opened()
@@ -230,6 +224,17 @@ def test_a_frame_for_a_peer_that_reads_leaves_at_once(small: Loopback) -> None:
 
 def test_nagle_is_off(small: Loopback) -> None:
     assert small.server.getHandle().getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+
+
+def test_a_peer_that_stalls_is_known_before_the_kernel_holds_minutes_of_sound() -> None:
+    connection = Loopback(FastWebSocketFactory(Recorder, Clock(), LIMITS))
+    connection.client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 32_768)
+    connection.send(HANDSHAKE)
+    sent = stuff(connection)
+    held_by_peer = connection.client.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)
+    assert len(sent) < held_by_peer + UNSENT_BYTES + LIMITS.high_water_bytes + 10_000
+    assert connection.read() == sent
+    connection.close()
 
 
 def test_a_peer_that_reads_again_gets_everything_in_order(small: Loopback) -> None:

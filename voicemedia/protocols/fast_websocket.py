@@ -29,8 +29,10 @@ WHOLE_BINARY: Final = 0x82
 "First byte of an unfragmented frame without reserved bits (RFC 6455, section 5.2)."
 MASKED: Final = 0x80
 
-INVALID_PAYLOAD: Final = 1007
 INTERNAL_ERROR: Final = 1011
+
+UNSENT_BYTES: Final = 16_384
+"What the kernel may hold unsent for one peer; about a second of media events."
 
 _PENDING_UNKNOWN: Final = 1
 "Something may wait in the transport: only Twisted's word that its buffer is empty ends this."
@@ -149,10 +151,6 @@ class FastWebSocketProtocol(WebSocketServerProtocol):
         """Say why, and hear nothing more of what the peer sends but its answer (RFC 6455, section 7.1.7)."""
         self.failedByMe = True
         self.say_close(code, reason)
-
-    def fail_utf8(self) -> None:
-        """Answer a text that is not UTF-8."""
-        self.fail(INVALID_PAYLOAD, "invalid UTF-8")
 
     # --- receiving ---
 
@@ -275,6 +273,8 @@ class FastWebSocketProtocol(WebSocketServerProtocol):
             self._socket = transport.getHandle()
             # Autobahn's option does not reach the socket: it is asked before the options are copied.
             transport.setTcpNoDelay(True)
+            # The kernel would hold minutes of stale sound for a peer that stalls; now it holds about a second.
+            self._socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
         # As a "pull" producer we are told each time the buffer is empty, which is what sending early has to know.
         # TLS would poll a pull producer, and has no use for early sending.
         transport.registerProducer(self, not plain)
