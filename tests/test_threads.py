@@ -1,0 +1,162 @@
+"""The asyncio thread, on the real reactor."""
+
+import asyncio
+import threading
+from typing import Any
+
+import pytest
+from twisted.internet import reactor
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import deferLater
+
+from tests.in_reactor import in_reactor
+from voicemedia.threads import LoopThread, loop_thread
+
+
+class CountingReactor:
+    """The real reactor, and how often somebody hopped to it."""
+
+    def __init__(self, real: Any) -> None:
+        self._real = real
+        self.hops = 0
+
+    def seconds(self) -> float:
+        return float(self._real.seconds())
+
+    def callLater(self, delay: float, callable: Any, *args: object) -> Any:
+        return self._real.callLater(delay, callable, *args)
+
+    def callFromThread(self, callable: Any, *args: object) -> None:
+        self.hops += 1
+        self._real.callFromThread(callable, *args)
+
+
+async def identity() -> int:
+    await asyncio.sleep(0)
+    return threading.get_ident()
+
+
+async def broken() -> None:
+    raise LookupError("not here")
+
+
+@in_reactor
+async def test_a_coroutine_runs_on_the_other_thread_and_its_answer_comes_home() -> None:
+    thread = LoopThread(reactor)  # type: ignore[arg-type]
+    thread.hold()
+    there = await thread.ask(identity)
+    assert there != threading.get_ident()
+    with pytest.raises(LookupError, match="not here"):
+        await thread.ask(broken)
+    await thread.release()
+    assert there not in [alive.ident for alive in threading.enumerate()]
+
+
+@in_reactor
+async def test_the_thread_lives_while_anybody_holds_it_and_starts_again() -> None:
+    thread = LoopThread(reactor)  # type: ignore[arg-type]
+    thread.hold()
+    thread.hold()
+    await thread.release()
+    assert await thread.ask(identity)
+    await thread.release()
+    thread.hold()
+    assert await thread.ask(identity)
+    await thread.release()
+
+
+@in_reactor
+async def test_a_thousand_messages_are_few_hops_and_stay_in_order() -> None:
+    counting = CountingReactor(reactor)
+    thread = LoopThread(counting)
+    thread.hold()
+    received: list[int] = []
+    done: Deferred[None] = Deferred()
+
+    def home(number: int) -> None:
+        received.append(number)
+        if number == 999:
+            done.callback(None)
+
+    for number in range(1000):
+        thread.tell(thread.tell_reactor, home, number)
+    await done
+    assert received == list(range(1000))
+    assert counting.hops <= 2
+    await thread.release()
+
+
+@in_reactor
+async def test_the_loop_may_ask_the_reactor_for_a_value_or_a_deferred() -> None:
+    thread = LoopThread(reactor)  # type: ignore[arg-type]
+    thread.hold()
+
+    def later() -> Deferred[int]:
+        return deferLater(reactor, 0, threading.get_ident)
+
+    def refuse() -> Deferred[int]:
+        raise LookupError("no")
+
+    async def questions() -> list[object]:
+        try:
+            await thread.ask_reactor(refuse)
+        except LookupError as error:
+            return [await thread.ask_reactor(later), str(error)]
+        return []
+
+    here = threading.get_ident()
+    assert await thread.ask(questions) == [here, "no"]
+    await thread.release()
+
+
+@in_reactor
+async def test_nobody_is_asked_when_the_thread_is_gone() -> None:
+    thread = LoopThread(reactor)  # type: ignore[arg-type]
+    thread.tell(threading.get_ident, hurry=True)
+    with pytest.raises(CancelledError):
+        await thread.ask(identity)
+
+
+@in_reactor
+async def test_cancelling_here_cancels_there() -> None:
+    thread = LoopThread(reactor)  # type: ignore[arg-type]
+    thread.hold()
+    cancelled: Deferred[str] = Deferred()
+    waiting: Deferred[None] = Deferred()
+
+    async def forever() -> None:
+        try:
+            thread.tell_reactor(waiting.callback, None)
+            await asyncio.get_running_loop().create_future()
+        except asyncio.CancelledError:
+            thread.tell_reactor(cancelled.callback, "cancelled")
+            raise
+
+    asked = thread.ask(forever)
+    await waiting
+    asked.cancel()
+    assert await cancelled == "cancelled"
+    with pytest.raises(CancelledError):
+        await asked
+    await thread.release()
+
+
+@in_reactor
+async def test_what_still_runs_is_cancelled_at_the_end_and_says_so() -> None:
+    thread = LoopThread(reactor)  # type: ignore[arg-type]
+    thread.hold()
+    waiting: Deferred[None] = Deferred()
+
+    async def forever() -> None:
+        thread.tell_reactor(waiting.callback, None)
+        await asyncio.get_running_loop().create_future()
+
+    asked = thread.ask(forever)
+    await waiting
+    await thread.release()
+    with pytest.raises(CancelledError):
+        await asked
+
+
+def test_a_reactor_has_one_thread() -> None:
+    assert loop_thread(reactor) is loop_thread(reactor)
