@@ -33,8 +33,22 @@ class ProviderError(VoicemediaError):
     """A recognizer, synthesizer or agent failed: apologize and go on.
 
     :param retryable: the same request may succeed later (overload, network); False for a bad key or argument.
+    :param blameless: nothing is wrong with the provider: one stream of it came to its natural end.
+    :param retry_after_s: not worth trying again before; 0 when the provider does not say.
+    :param code: a short fixed name, the label under which it is counted, such as `unavailable`.
     """
 
-    def __init__(self, message: str, *, retryable: bool = True) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool = True,
+        blameless: bool = False,
+        retry_after_s: float = 0.0,
+        code: str = "failed",
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
+        self.blameless = blameless
+        self.retry_after_s = retry_after_s
+        self.code = code

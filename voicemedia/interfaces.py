@@ -130,6 +130,18 @@ class Provider(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
+class Word:
+    """One word and when it was said."""
+
+    text: str = field(repr=False)
+    start_ms: int
+    end_ms: int
+    "Media time since the start of the recognition."
+    confidence: float = 0.0
+    "0 to 1; 0 when the provider gives none."
+
+
+@dataclass(frozen=True, slots=True)
 class Transcript:
     """Words the caller said."""
 
@@ -141,8 +153,14 @@ class Transcript:
     "0 to 1; 0 when the provider gives none."
     start_ms: int = 0
     end_ms: int = 0
-    "Media time since the start of the recognition."
+    "Media time since the start of the recognition; `end_ms` 0: the provider does not say."
     language: str = ""
+    stability: float = 0.0
+    "How likely an interim guess is to stay as it is, 0 to 1; 0 when the provider gives none."
+    words: tuple[Word, ...] = field(default=(), repr=False)
+    "Empty when the provider gives no times."
+    billed_s: float = 0.0
+    "Seconds the provider has billed for this recognition so far, if it says."
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +173,8 @@ class Expected:
     "A complete JSGF grammar (offline recognizer); empty: free dictation."
     keys: int = 1
     "How many keys make a turn; 0: as many as come before `#` or a pause."
+    language: str = ""
+    "Language of the speech (BCP 47, `auto`), where a recognizer can choose; empty: as it was."
 
 
 class Hearing(Protocol):
@@ -171,7 +191,7 @@ class Recognition(Protocol):
     """One caller being listened to. No method blocks; after `close` nothing is said."""
 
     def feed(self, pcm: bytes) -> None:
-        """Take 20 ms of sound; every frame of the call, speech or not."""
+        """Take 20 ms of sound; every frame of the call, speech or not. Sound replayed to it comes in longer pieces."""
 
     def onset(self) -> None:
         """Voice detection says: the caller has begun to speak (up to ~300 ms ago)."""
@@ -186,8 +206,28 @@ class Recognition(Protocol):
         """Stop; release what belongs to this caller."""
 
 
+@dataclass(frozen=True, slots=True)
+class Traits:
+    """What is peculiar to a recognizer: its attribute `traits`, where it differs from these."""
+
+    one_utterance: bool = False
+    "A recognition is over with the final after its first `endpoint`; what comes then wants a new `listen`."
+    renew_from_s: float = 0.0
+    "Age at which a recognition is replaced in a pause, because the provider limits it; 0: it may live for ever."
+    renew_s: float = 0.0
+    "Age at which it is replaced right after any final."
+    renew_forced_s: float = 0.0
+    "Age at which it is replaced in the middle of a word."
+    usd_per_hour: float = 0.0
+    "Price of an hour of sound."
+
+
 class Recognizer(Provider, Protocol):
-    """A speech-to-text provider."""
+    """A speech-to-text provider.
+
+    A recognizer that differs from `Traits()` has an attribute `traits`. A recognition that may lag behind its
+    caller has an attribute `backlog_ms`: the sound it has taken and not yet sent.
+    """
 
     def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:
         """Begin to listen to one caller whose frames come at `rate_hz`."""
