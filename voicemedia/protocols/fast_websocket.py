@@ -3,6 +3,10 @@
 The one idea: nearly all that arrives is a whole, unfragmented, masked text or binary frame in one read, and nearly
 all that leaves is one small frame to a peer that reads. These two are done here in few steps. Everything else
 (handshake, fragments, halves of frames, control frames, violations, timeouts) is Autobahn's, unchanged.
+
+Gains are CPU time per call-second (50 frames in, 50 out), each after those before it, from 2.1 ms with Autobahn as it
+comes to under 0.85 with all; `benchmarks/websocket_echo.py` measures them, docs/decisions/0002-websocket-fast-path.md
+has the table and what was not taken.
 """
 # Autobahn and Twisted carry types, but not everywhere.
 # mypy: disallow-untyped-calls=False
@@ -60,6 +64,8 @@ class WebSocketLimits:
 
 def unmask(payload: bytes, mask: bytes) -> bytes:
     """Apply the 4-byte mask to a payload (RFC 6455, section 5.3)."""
+    # As one long integer: 0.7 us for a media event, where Autobahn's NVX object takes 2.2 and numpy 1.1 (0.07 ms a
+    # call-second over NVX). An extension in C would take 0.07 us; that gain of 0.03 ms was not worth a dependency.
     size = len(payload)
     key = int.from_bytes((mask * (size // 4 + 1))[:size], "little")
     return (int.from_bytes(payload, "little") ^ key).to_bytes(size, "little")
@@ -67,6 +73,7 @@ def unmask(payload: bytes, mask: bytes) -> bytes:
 
 def whole_frame(first: int, payload: bytes) -> bytes:
     """Wrap a payload into one unmasked frame."""
+    # Gain 0.27 ms, with one write in `_write`, over Autobahn's sendMessage, sendFrame and sendData.
     size = len(payload)
     if size < 126:
         return bytes((first, size)) + payload
@@ -76,6 +83,7 @@ def whole_frame(first: int, payload: bytes) -> bytes:
 
 
 def _is_utf8(payload: bytes) -> bool:
+    # Media events are ASCII, which takes 30 ns to tell: validating costs nothing, so it is never left out.
     if payload.isascii():
         return True
     try:
@@ -156,6 +164,7 @@ class FastWebSocketProtocol(WebSocketServerProtocol):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes from the transport: whole frames directly, all else through Autobahn."""
+        # Gain 0.7 ms: no steps for header, payload and end, no event fired, no debug text built for each read.
         if (
             self.state == self.STATE_OPEN
             and not self.data
@@ -211,6 +220,7 @@ class FastWebSocketProtocol(WebSocketServerProtocol):
 
     def _write(self, octets: bytes) -> None:
         """Give octets to the kernel at once if nothing waits before them, else to the transport."""
+        # Gain 0.2 ms: the poller is neither armed nor asked nor disarmed for a frame the kernel takes anyway.
         if self._socket is not None and not self.buffered_bytes:
             try:
                 sent = self._socket.send(octets)
@@ -344,6 +354,7 @@ def install_lean_poll(reactor: Any) -> bool:
 
     Exceptions stay where they are met: `_doReadOrWrite` logs them and drops that one connection.
     """
+    # Gain 0.13 ms. The instance is changed, as `twist` has installed its reactor before we are imported.
     if type(reactor) is not EPollReactor:
         return False
     poll, selectables, read_or_write = reactor._poller.poll, reactor._selectables, reactor._doReadOrWrite
@@ -360,6 +371,7 @@ def install_lean_poll(reactor: Any) -> bool:
 
 def tune_garbage_collector() -> None:
     """Keep what the start has built out of every later collection, and collect less often."""
+    # No gain to be told from noise in an echo; a server with many calls has more for the collector to walk through.
     gc.collect()
     gc.freeze()
     gc.set_threshold(50_000, 20, 20)
