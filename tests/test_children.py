@@ -5,7 +5,7 @@ import select
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,13 +14,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ProcessDone, ProcessExitedAlready, ProcessTerminated
-from twisted.internet.interfaces import IProcessTransport
-from twisted.internet.protocol import ProcessProtocol
-from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
-from voicemedia.child import ALIVE, LONGEST, PING, POOL, READY, BrokenFrame, FrameReader, frame
+from tests.fake_processes import FakeReactor
+from voicemedia.child import ALIVE, LONGEST, POOL, BrokenFrame, FrameReader, frame
 from voicemedia.children import DEADLY, HOPELESS, STEADY_S, Children, Program, Seat
 from voicemedia.errors import ProviderError
 
@@ -47,77 +44,6 @@ def test_a_length_no_message_has_is_no_frame() -> None:
     with pytest.raises(BrokenFrame):
         FrameReader().feed(b"Segmentation fault\n")
     assert int.from_bytes(b"Segm") > LONGEST
-
-
-def ended(status: int | None) -> Failure:
-    reason = ProcessDone(0) if status is None else ProcessTerminated(None, status, None)  # type: ignore[no-untyped-call]
-    return Failure(reason)  # type: ignore[no-untyped-call]
-
-
-class FakeProcess:
-    """A process that does nothing by itself."""
-
-    def __init__(self, protocol: ProcessProtocol, pid: int) -> None:
-        self.protocol = protocol
-        self.pid = pid
-        self.reader = FrameReader()
-        self.told: list[tuple[int, object]] = []
-        self.signals: list[str] = []
-        self.stdin_open = True
-        self.exited = False
-        protocol.transport = cast(IProcessTransport, self)
-        protocol.connectionMade()  # type: ignore[no-untyped-call]
-
-    def write(self, written: bytes) -> None:
-        for job, payload in self.reader.feed(written):
-            if job == POOL and payload == PING:
-                self.told.append((POOL, "ping"))
-            else:
-                self.told.append((job, msgspec.msgpack.decode(payload)))
-
-    def closeStdin(self) -> None:
-        self.stdin_open = False
-
-    def signalProcess(self, name: str) -> None:
-        if self.exited:
-            raise ProcessExitedAlready()
-        self.signals.append(name)
-
-    def say(self, job: int, payload: bytes) -> None:
-        self.protocol.childDataReceived(1, frame(job, payload))
-
-    def ready(self) -> None:
-        self.say(POOL, READY)
-
-    def end(self, status: int | None = None) -> None:
-        self.exited = True
-        self.protocol.processEnded(ended(status))
-
-    @property
-    def jobs(self) -> list[int]:
-        return [job for job, _ in self.told if job != POOL]
-
-
-class FakeReactor(Clock):
-    """A clock that starts fake processes."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.processes: list[FakeProcess] = []
-        self.can_fork = True
-
-    def spawnProcess(
-        self,
-        processProtocol: ProcessProtocol,
-        executable: str,
-        args: Sequence[str],
-        env: Mapping[str, str] | None,
-        path: str | None,
-    ) -> IProcessTransport:
-        if not self.can_fork:
-            raise BlockingIOError(11, "Resource temporarily unavailable")
-        self.processes.append(FakeProcess(processProtocol, 100 + len(self.processes)))
-        return cast(IProcessTransport, self.processes[-1])
 
 
 class Sum:

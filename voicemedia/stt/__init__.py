@@ -1,0 +1,10 @@
+"""The room of the recognizers: speech to text, one file a provider.
+
+Modules are imported when the configuration names them, so a package missing here hurts only who asks for it.
+A name with a dot in it is the module of a recognizer out of tree.
+"""
+
+from typing import Final
+
+PROVIDERS: Final = {"pocketsphinx": "voicemedia.stt.pocketsphinx"}
+"Name in the configuration -> module with `Options`, `missing` and `make`."
