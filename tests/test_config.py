@@ -1,5 +1,6 @@
 import ast
 import inspect
+from importlib import import_module
 from pathlib import Path
 
 import msgspec
@@ -23,6 +24,7 @@ from voicemedia.config import (
     secret,
 )
 from voicemedia.errors import ConfigError
+from voicemedia.providers import ROOMS, Kind, load
 
 EXAMPLE = Path(__file__).parent.parent / "voicemedia.example.toml"
 
@@ -50,6 +52,16 @@ def test_the_example_lists_every_key_with_its_default() -> None:
         assert getattr(written, name) == getattr(Config(), name)
     assert set(raw["routes"][0]) == set(Route.__struct_fields__)
     assert written.routes == Config().routes
+
+
+@pytest.mark.parametrize("kind", ROOMS)
+def test_the_example_lists_every_option_of_every_provider(kind: Kind) -> None:
+    tables = getattr(read_config(str(EXAMPLE)), kind)
+    for name in import_module(ROOMS[kind]).PROVIDERS:
+        module, defaults = load(kind, name)
+        if module.Options.__struct_fields__:
+            assert set(tables[name]) == {"provider", *module.Options.__struct_fields__}
+            assert load(kind, name, tables[name]) == (module, defaults)
 
 
 def test_every_key_of_the_example_says_what_it_is() -> None:

@@ -1,0 +1,218 @@
+"""`voicemedia doctor`: what of a configuration works on this machine, and what the missing parts would unlock."""
+
+import argparse
+import errno
+import os
+import socket
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Final, Literal
+from urllib.error import URLError
+from urllib.request import urlopen
+
+import msgspec
+from autobahn.websocket import USES_NVX
+
+from voicemedia import __version__
+from voicemedia.audio.voice import make_detector
+from voicemedia.config import Config, config_path, decode_config, exposure_warnings, secret, secrets_named
+from voicemedia.errors import ConfigError
+from voicemedia.providers import ROOMS, Chosen, Wanted, load, wanted
+
+OLDEST_PYTHON: Final = (3, 11)
+PACKAGES: Final = ("twisted", "autobahn", "msgspec", "numpy", "prometheus-client", "webrtcvad-wheels")
+FILES_PER_CALL: Final = 1
+SPARE_FILES: Final = 100
+"Descriptors for everything but calls: log, listening port, children's pipes."
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one look found."""
+
+    state: Literal["ok", "note", "warn", "fail"]
+    "`note`: not configured, nothing to worry about; `fail`: a configured part cannot work."
+    name: str
+    text: str
+    cure: str = ""
+
+
+def examine(path: str | None) -> Iterator[Finding]:
+    """Look at everything a configuration needs; the defaults where `path` is None."""
+    yield from _machine()
+    try:
+        config = decode_config(path)
+    except ConfigError as error:
+        yield Finding("fail", "configuration", str(error))
+        return
+    yield Finding("ok", "configuration", path or "none given: the defaults, which need no network")
+    yield from _secrets(config)
+    yield from _providers(config)
+    yield from _detector(config)
+    yield from _unused(config)
+    yield from _port(config)
+    yield from _limits(config)
+    yield from _log(config)
+
+
+def _machine() -> Iterator[Finding]:
+    running = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info < OLDEST_PYTHON:
+        yield Finding("fail", "python", f"{running} is older than 3.11", "install python3.11")
+    else:
+        yield Finding("ok", "python", running)
+    for package in PACKAGES:
+        try:
+            yield Finding("ok", package, version(package))
+        except PackageNotFoundError:
+            yield Finding("fail", package, "not installed", f"pip install {package}")
+    if not USES_NVX:
+        cure = "install the autobahn wheel for this platform, or unset AUTOBAHN_USE_NVX"
+        yield Finding("warn", "autobahn NVX", "off: a WebSocket costs about half as much again", cure)
+
+
+def _secrets(config: Config) -> Iterator[Finding]:
+    for key, name in secrets_named(config):
+        try:
+            secret(name, key)
+            yield Finding("ok", key, f"${name} is set")
+        except ConfigError:
+            yield Finding("fail", key, f"${name} is not set", f"export {name}=..., or remove the key")
+
+
+def _providers(config: Config) -> Iterator[Finding]:
+    for provider in wanted(config):
+        try:
+            trouble = provider.load().missing()
+        except ConfigError as error:
+            yield Finding("fail", provider.key, str(error))
+            continue
+        users = ", ".join(_paths(config, provider)) or "no route"
+        if trouble:
+            yield Finding("fail", provider.key, f"{trouble} (used by {users})")
+        else:
+            yield Finding("ok", provider.key, f"works; used by {users}")
+
+
+def _paths(config: Config, provider: Wanted) -> list[str]:
+    field = "agent" if provider.kind == "agents" else provider.kind
+    return [route.path for route in config.routes if getattr(route, field) == provider.name]
+
+
+def _unused(config: Config) -> Iterator[Finding]:
+    """Name the built-in providers nobody asks for, and what they would need."""
+    asked_for = {(provider.kind, provider.name) for provider in wanted(config)}
+    for kind, room in ROOMS.items():
+        for name in import_module(room).PROVIDERS:
+            if (kind, name) in asked_for:
+                continue
+            try:
+                trouble = Chosen(kind, name, *load(kind, name)).missing()
+            except ConfigError as error:
+                trouble = str(error)
+            yield Finding("note", f"{kind}.{name}", f"not used; {trouble or 'would work here'}")
+
+
+def _detector(config: Config) -> Iterator[Finding]:
+    for detector in ("webrtc", "energy", "silero"):
+        configured = detector == config.voice.detector
+        try:
+            make_detector(detector, 8000, config.voice.aggressiveness)
+            trouble = ""
+        except ConfigError as error:
+            trouble = str(error)
+        if configured and trouble:
+            cure = 'or set voice.detector = "energy", which needs nothing'
+            yield Finding("fail", "voice.detector", trouble, cure)
+        elif configured:
+            yield Finding("ok", "voice.detector", detector)
+        else:
+            yield Finding("note", f"voice.detector {detector}", f"not used; {trouble or 'would work here'}")
+
+
+def _port(config: Config) -> Iterator[Finding]:
+    server = config.server
+    where = f"{server.host}:{server.port}"
+    try:
+        family, _, _, _, address = socket.getaddrinfo(server.host or None, server.port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as listener:
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(address)
+        yield Finding("ok", "server.port", f"{where} is free")
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE and (running := _running(server.host, server.port)):
+            yield Finding("ok", "server.port", f"{where} is taken by voicemedia {running}, which is running")
+        else:
+            yield Finding("fail", "server.port", f"{where}: {error.strerror or error}", "free it, or choose another")
+    for warning in exposure_warnings(config):
+        yield Finding("warn", "server.host", warning)
+
+
+def _running(host: str, port: int) -> str:
+    """Return the version of the voicemedia that answers there; empty when none does."""
+    to = {"0.0.0.0": "127.0.0.1", "": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)
+    try:
+        with urlopen(f"http://{to}:{port}/health", timeout=2) as answer:
+            return str(msgspec.json.decode(answer.read(), type=dict[str, object]).get("version", ""))
+    except (URLError, OSError, msgspec.MsgspecError):
+        return ""
+
+
+def _limits(config: Config) -> Iterator[Finding]:
+    try:
+        from resource import RLIMIT_NOFILE, getrlimit
+    except ImportError:
+        return
+    allowed, _ = getrlimit(RLIMIT_NOFILE)
+    needed = config.limits.max_calls * FILES_PER_CALL + SPARE_FILES
+    if allowed < needed:
+        text = f"{config.limits.max_calls} calls want {needed} open files, {allowed} are allowed"
+        yield Finding("warn", "limits.max_calls", text, f"ulimit -n {needed}, or LimitNOFILE={needed} in the unit")
+    else:
+        yield Finding("ok", "limits.max_calls", f"{config.limits.max_calls} calls; {allowed} open files are allowed")
+
+
+def _log(config: Config) -> Iterator[Finding]:
+    if config.log.personal:
+        yield Finding("warn", "log.personal", "callers' words and numbers are written to the log", "set it to false")
+    if not config.log.file:
+        return
+    file = Path(config.log.file)
+    if os.access(file if file.exists() else file.parent, os.W_OK):
+        yield Finding("ok", "log.file", str(file))
+    else:
+        yield Finding("fail", "log.file", f"{file} cannot be written", "give a writable path")
+
+
+# --- the command ---
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what may follow `voicemedia doctor`."""
+    parser.add_argument("--config", help="TOML file; else $VOICEMEDIA_CONFIG, ./voicemedia.toml, or the defaults")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Print what was found; 1 when a configured part cannot work."""
+    findings = list(examine(args.config or config_path()))
+    failed = [finding for finding in findings if finding.state == "fail"]
+    if args.json:
+        print(msgspec.json.encode({"ok": not failed, "findings": [asdict(f) for f in findings]}).decode())
+    else:
+        _show(findings, len(failed))
+    return 1 if failed else 0
+
+
+def _show(findings: list[Finding], failed: int) -> None:
+    print(f"voicemedia {__version__}")
+    width = max(len(finding.name) for finding in findings)
+    for finding in findings:
+        cure = f"\n{'':{width + 8}}cure: {finding.cure}" if finding.cure else ""
+        print(f"{finding.state:<5} {finding.name:<{width}}  {finding.text}{cure}")
+    warned = sum(finding.state == "warn" for finding in findings)
+    print(f"{failed} of the configured parts cannot work, {warned} warnings")
