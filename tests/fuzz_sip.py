@@ -16,11 +16,17 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.body_wire import body_of
 from voicemedia.sip_bridge.codec_wire import G722, OPUS, PCMA, PCMU
+from voicemedia.sip_bridge.dialog_wire import Dialog
 from voicemedia.sip_bridge.digest_wire import Credentials, Guard
+from voicemedia.sip_bridge.dtmf_wire import key_in
 from voicemedia.sip_bridge.framing_wire import Stream, read_datagram
 from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
+from voicemedia.sip_bridge.prack_wire import RAck
 from voicemedia.sip_bridge.reaction_wire import bad_response, refusal
+from voicemedia.sip_bridge.reason_wire import cause_of
+from voicemedia.sip_bridge.refer_wire import Transfer
 from voicemedia.sip_bridge.sdp_wire import Session
+from voicemedia.sip_bridge.session_timer_wire import wanted
 from voicemedia.sip_bridge.sip_wire import Request, Response
 
 HERE = Path(__file__).parent
@@ -105,7 +111,11 @@ def views(message: Request | Response) -> Iterator[Callable[[], object]]:
     yield lambda: Session.parse(sdp).encode()
     yield lambda: Negotiation(TERMS, 1, bytes).answer(sdp)
     yield lambda: offered().accept(sdp)
+    yield lambda: key_in(message)
+    yield lambda: (cause_of(message), wanted(message), RAck.parse(message.headers.one("rack")))
     if isinstance(message, Request):
+        yield lambda: Dialog.answering(message, "t").request("BYE").encode()
+        yield lambda: Transfer.parse(message)
         yield lambda: refusal(message)
         yield lambda: message.answer(400, to_tag="t").encode()
     else:

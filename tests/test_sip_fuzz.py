@@ -1,15 +1,10 @@
 """A short run of the fuzzer; the long one is `python tests/fuzz_sip.py 1000000`."""
 
-import importlib.util
-from pathlib import Path
 from random import Random
 
 import pytest
 
-spec = importlib.util.spec_from_file_location("fuzz_sip", Path(__file__).parent / "fuzz_sip.py")
-assert spec and spec.loader
-fuzz = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(fuzz)
+from tests import fuzz_sip as fuzz
 
 
 @pytest.mark.parametrize("seed", range(4))

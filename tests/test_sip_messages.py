@@ -276,6 +276,12 @@ def test_what_cannot_be_answered_is_dropped(datagram: bytes) -> None:
         read_datagram(datagram)
 
 
+def test_a_stray_line_end_does_not_get_into_the_answer() -> None:
+    message = read_datagram(OPTIONS.replace(b"l: 2", b"From: <sip:a@b>\nX: evil\r\nl: 2"))
+    assert isinstance(message, Request) and message.trouble == "bare_line_end"
+    assert message.answer(400).headers.first("from") == "<sip:a@b> X: evil"
+
+
 def test_line_feeds_alone_are_understood() -> None:
     assert read_datagram(OPTIONS.replace(b"\r\n", b"\n")).via.branch == "z9hG4bK1"
 

@@ -4,6 +4,7 @@ A fault found here does not lose the request: it is noted in `Request.trouble`, 
 Only what no answer could be made for raises `WireError`.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Final
 
@@ -21,6 +22,7 @@ LINES_LIMIT: Final = 1024
 "Lines of a head: four folds for every field."
 
 _END: Final = b"\r\n\r\n"
+_STRAY: Final = re.compile(r"\r(?!\n)|(?<!\r)\n")
 
 
 def read_datagram(datagram: bytes) -> Request | Response:
@@ -59,8 +61,9 @@ def read_head(head: bytes) -> Request | Response:
     message = _start(lines[0])
     message.headers, trouble = _fields(lines)
     # A line end that is not CRLF would become a header of its own at the next element that reads it as one.
-    if not trouble and not head.count(b"\r") == head.count(b"\n") == len(lines) - 1:
-        trouble = "bare_line_end"
+    if not head.count(b"\r") == head.count(b"\n") == len(lines) - 1:
+        trouble = trouble or "bare_line_end"
+        message.headers = Headers([(name, _STRAY.sub(" ", value)) for name, value in message.headers])
     return _with(message, trouble)
 
 

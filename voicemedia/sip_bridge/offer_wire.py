@@ -186,6 +186,10 @@ class Negotiation:
             return replace(agreement, dtls=Dtls(prints, client=setup_of(answer, media) == "passive"))
         return agreement
 
+    def forked(self) -> "Negotiation":
+        """Return another with the same offer open, for another phone the offer has reached."""
+        return replace(self, _keys=dict(self._keys), _numbers=dict(self._numbers))
+
     def abandon(self) -> None:
         """Our offer was refused: what was agreed before stays (RFC 3261, section 14.1)."""
         self._offered = None

@@ -94,6 +94,13 @@ class Transactions:
         """Take note that what a transaction sent could not leave."""
         return self._after(transaction, transaction.broken(now_ms))
 
+    def of(self, message: Request | Response) -> ClientTransaction | ServerTransaction | None:
+        """Return the transaction that sent a message."""
+        via = message.via
+        if isinstance(message, Request):
+            return self.clients.get((via.branch, message.method))
+        return self.servers.get((via.branch, via.sent_by, message.cseq.method))
+
     def canceled(self, cancel: Request) -> ServerTransaction | None:
         """Return the INVITE a CANCEL is about."""
         return self.servers.get(server_key(cancel, "INVITE"))

@@ -1,0 +1,141 @@
+"""Where messages go, and what a user agent tells its owner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from voicemedia.errors import WireError
+from voicemedia.sip_bridge.dtmf_wire import Key
+from voicemedia.sip_bridge.offer_wire import Agreement
+from voicemedia.sip_bridge.refer_wire import Transfer
+from voicemedia.sip_bridge.sip_wire import Request, Response
+from voicemedia.sip_bridge.uri_wire import Uri
+
+if TYPE_CHECKING:
+    from voicemedia.sip_bridge.call_wire import Call
+    from voicemedia.sip_bridge.incoming_wire import IncomingCall
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """A way to a peer: a pair of addresses, or one connection."""
+
+    transport: str
+    "`UDP`, `TCP` or `TLS`."
+    local: str
+    "Our `host:port` as the peer reaches it: goes into Via and Contact."
+    peer: tuple[str, int]
+    "Where its messages come from."
+    connection: int = 0
+    "Which connection; 0 over UDP."
+
+    @property
+    def reliable(self) -> bool:
+        """The transport repeats what is lost."""
+        return self.transport != "UDP"
+
+    @property
+    def contact(self) -> str:
+        """The Contact we give over this flow."""
+        return (
+            f"<sip:{self.local}>"
+            if self.transport == "UDP"
+            else f"<sip:{self.local};transport={self.transport.lower()}>"
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Transmit:
+    """Put a message on the wire: a response along its Via, a request to `hop`, best over `flow`."""
+
+    message: Request | Response
+    flow: Flow
+    hop: Uri | None = None
+
+    @property
+    def reply_to(self) -> tuple[str, int]:
+        """Where a response goes: along its Via, or back to the peer when that cannot be read."""
+        try:
+            return self.flow.peer if self.flow.reliable else self.message.via.reply_to
+        except WireError:
+            return self.flow.peer
+
+
+@dataclass(frozen=True, slots=True)
+class Incoming:
+    """Somebody calls. `call.ring`, `progress`, `answer` or `refuse` it."""
+
+    call: IncomingCall
+    replaces: Call | None = None
+    "The call whose place it takes once it is answered (RFC 3891)."
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """Our call is getting on: 180 rings, 183 often has sound."""
+
+    call: Call
+    response: Response
+    agreement: Agreement | None = None
+    "Early media."
+
+
+@dataclass(frozen=True, slots=True)
+class Answered:
+    """The call is up: our call was answered, or our answer has arrived."""
+
+    call: Call
+
+
+@dataclass(frozen=True, slots=True)
+class MediaChanged:
+    """Offer and answer have come to something new (or the same again)."""
+
+    call: Call
+    agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPressed:
+    """A key came in an INFO."""
+
+    call: Call
+    key: Key
+
+
+@dataclass(frozen=True, slots=True)
+class TransferAsked:
+    """The peer wants us to call somebody else: `call.transfers.accept` or `refuse`."""
+
+    call: Call
+    transfer: Transfer
+
+
+@dataclass(frozen=True, slots=True)
+class TransferReport:
+    """How the transfer we asked for goes: the status of the peer's new call, or of its refusal."""
+
+    call: Call
+    status: int
+    last: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The call is over; said once."""
+
+    call: Call
+    by_peer: bool
+    status: int
+    "200 when an answered call was hung up, else the status of the failure: 408 and 481 of one that was up."
+    cause: int
+    "Q.850."
+    answered: bool = False
+    "It had been up."
+    response: Response | None = None
+    "The failure of a call of ours, with its Contact (3xx), Retry-After, Warning."
+
+
+Event = Incoming | Progress | Answered | MediaChanged | KeyPressed | TransferAsked | TransferReport | Ended
+Output = Transmit | Event

@@ -1,0 +1,339 @@
+"""A SIP user agent without sockets: messages and time in, messages and events out.
+
+After every call of `receive`, `due`, `dial` or a verb of a call, the owner takes `outputs` and asks `next_due_ms`.
+"""
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from voicemedia.errors import WireError
+from voicemedia.sip_bridge.agenda_wire import Agenda
+from voicemedia.sip_bridge.call_wire import Call, CallState
+from voicemedia.sip_bridge.dialog_wire import DialogKey, key_of_request
+from voicemedia.sip_bridge.digest_wire import Credentials, is_stale
+from voicemedia.sip_bridge.exchange_wire import Exchange
+from voicemedia.sip_bridge.flow_wire import Event, Flow, Incoming, Output, Transmit
+from voicemedia.sip_bridge.grammar_wire import split_outside
+from voicemedia.sip_bridge.incoming_wire import IncomingCall
+from voicemedia.sip_bridge.offer_wire import Negotiation
+from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
+from voicemedia.sip_bridge.reaction_wire import ABILITIES, Abilities, bad_response, refusal
+from voicemedia.sip_bridge.refer_wire import Replaces
+from voicemedia.sip_bridge.session_timer_wire import SESSION, SessionTerms
+from voicemedia.sip_bridge.sip_wire import CSeq, Request, Response
+from voicemedia.sip_bridge.transaction_wire import (
+    TIMING,
+    Broken,
+    ClientTransaction,
+    Pass,
+    Send,
+    ServerTransaction,
+    TimedOut,
+    Timing,
+)
+from voicemedia.sip_bridge.transactions_wire import Effect, Transactions
+from voicemedia.sip_bridge.uri_wire import Uri
+from voicemedia.sip_bridge.via_wire import MAGIC, Via
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """How a user agent behaves."""
+
+    product: str = "voicemedia"
+    "User-Agent and Server; empty: neither."
+    timing: Timing = TIMING
+    session: SessionTerms = SESSION
+    abilities: Abilities = ABILITIES
+    ring_limit_ms: int = 180_000
+    "An incoming call nobody answers is refused with 480: its caller may be gone without our knowing."
+    ring_again_ms: int = 60_000
+    "A provisional response is repeated that often, lest proxies give up (RFC 3261, section 13.3.1.1)."
+
+
+class UserAgent:
+    """One endpoint: its transactions, dialogs and calls.
+
+    :param token: makes a new random token for tags, branches and Call-IDs.
+    :param chance: makes a random number from 0 up to 1.
+    :ivar dropped: what was thrown away, by kind.
+    """
+
+    def __init__(self, token: Callable[[], str], chance: Callable[[], float], settings: Settings | None = None) -> None:
+        self.token = token
+        self.chance = chance
+        self.settings = settings or Settings()
+        self.dialogs: dict[DialogKey, Call] = {}
+        self.credentials: Credentials | None = None
+        self.dropped: dict[str, int] = {}
+        self._outputs: list[Output] = []
+        self._transactions = Transactions(self.settings.timing)
+        self._agenda: Agenda[Call] = Agenda()
+        self._incoming: dict[ServerTransaction, IncomingCall] = {}
+        "Calls not yet answered, by the transaction a CANCEL names."
+        self._inviting: set[tuple[str, str | None, CSeq]] = set()
+        "(Call-ID, From tag, CSeq) of their INVITEs."
+
+    # --- what the owner calls ---
+
+    @property
+    def next_due_ms(self) -> int | None:
+        """When `due` has something to do."""
+        times = [at for at in (self._transactions.next_due_ms, self._agenda.next_due_ms) if at is not None]
+        return min(times, default=None)
+
+    def outputs(self) -> list[Output]:
+        """Take what has to be sent and told, in order."""
+        taken, self._outputs = self._outputs, []
+        return taken
+
+    def due(self, now_ms: int) -> None:
+        """Let time pass."""
+        self._perform(self._transactions.due(now_ms), now_ms)
+        while (call := self._agenda.take(now_ms)) is not None:
+            call.due(now_ms)
+            self.noted(call)
+
+    def receive(self, message: Request | Response, flow: Flow, now_ms: int) -> None:
+        """Take a message that came over a flow."""
+        if isinstance(message, Response):
+            kind = bad_response(message)
+            if kind:
+                self._drop(kind)
+            else:
+                self._perform(self._transactions.receive_response(message, now_ms), now_ms)
+            return
+        _stamp(message, flow)
+        refused = refusal(message, self.settings.abilities)
+        if refused is None:
+            self._perform(self._transactions.receive_request(message, flow, flow.reliable, now_ms), now_ms)
+            return
+        self._drop(refused.kind)
+        response = refused.response(message, _stateless_tag(message))
+        if response is not None:
+            self._outputs.append(Transmit(response, flow))
+
+    def unsent(self, message: Request | Response, now_ms: int) -> None:
+        """Take note that a message could not leave: its connection broke, or no way led to its host."""
+        transaction = self._transactions.of(message)
+        if transaction is not None:
+            self._perform(self._transactions.broken(transaction, now_ms), now_ms)
+
+    def dial(self, uri: str, caller: str, media: Negotiation, flow: Flow, now_ms: int) -> OutgoingCall:
+        """Call somebody.
+
+        :param caller: the From value without a tag: `"Bot" <sip:bot@example.com>`.
+        :raises WireError: when `uri` or `caller` is none.
+        """
+        call = OutgoingCall(self, flow, media)
+        call.start(Uri.parse(uri), caller, now_ms)
+        return call
+
+    def request(self, exchange: Exchange, now_ms: int) -> None:
+        """Send a request that wants a response: REGISTER, OPTIONS, or any inside a dialog."""
+        request, flow = exchange.request, exchange.flow
+        request.headers.remove("via")
+        request.headers.put_first("Via", f"SIP/2.0/{flow.transport} {flow.local};branch={MAGIC}{self.token()};rport")
+        self._introduce(request)
+        self._perform(self._transactions.request(request, exchange, flow.reliable, now_ms), now_ms)
+
+    def new_request(self, method: str, uri: Uri, caller: str, to: str) -> Request:
+        """Make a request outside of any dialog, with new tag and Call-ID."""
+        request = Request(method=method, uri=str(uri.bare()))
+        headers = request.headers
+        headers.add("Max-Forwards", "70")
+        headers.add("From", f"{caller};tag={self.token()}")
+        headers.add("To", to)
+        headers.add("Call-ID", self.token())
+        headers.add("CSeq", f"1 {method}")
+        return request
+
+    # --- what calls use ---
+
+    def transmit(self, request: Request, flow: Flow, hop: Uri) -> None:
+        """Send an ACK of a 2xx; its Via is made once, so that the same ACK can be sent again."""
+        if "via" not in request.headers:
+            branch = f"{MAGIC}{self.token()}"
+            request.headers.put_first("Via", f"SIP/2.0/{flow.transport} {flow.local};branch={branch};rport")
+        self._outputs.append(Transmit(request, flow, hop))
+
+    def cancel(self, exchange: Exchange, cancel: Request, now_ms: int) -> None:
+        """Send the CANCEL of an INVITE: it keeps the INVITE's Via and way."""
+        canceling = Exchange(cancel, exchange.flow, exchange.hop, lambda *_: None)
+        self._perform(self._transactions.request(cancel, canceling, exchange.flow.reliable, now_ms), now_ms)
+
+    def respond(self, transaction: ServerTransaction, response: Response, now_ms: int) -> None:
+        """Send a response."""
+        if self.settings.product and "server" not in response.headers:
+            response.headers.add("Server", self.settings.product)
+        if response.status >= 200 and self._incoming.pop(transaction, None) is not None:
+            self._inviting.discard(_invitation(transaction.request))
+        self._perform(self._transactions.respond(transaction, response, now_ms), now_ms)
+
+    def tell(self, event: Event) -> None:
+        """Tell the owner."""
+        self._outputs.append(event)
+
+    def noted(self, call: Call) -> None:
+        """Take note that a call's alarms may have changed."""
+        self._agenda.note(call)
+
+    def allow(self, message: Request | Response) -> None:
+        """Say what we can do, where the RFC wants it said."""
+        abilities = self.settings.abilities
+        message.headers.add("Allow", ", ".join(abilities.allow))
+        message.headers.add("Supported", ", ".join(abilities.supported))
+
+    # --- inside ---
+
+    def _introduce(self, request: Request) -> None:
+        if self.settings.product and "user-agent" not in request.headers:
+            request.headers.add("User-Agent", self.settings.product)
+
+    def _drop(self, kind: str) -> None:
+        self.dropped[kind] = self.dropped.get(kind, 0) + 1
+
+    def _perform(self, effects: list[Effect], now_ms: int) -> None:
+        for effect in effects:
+            transaction = effect.transaction
+            if isinstance(transaction, ClientTransaction):
+                self._client(transaction, effect, now_ms)
+            elif isinstance(effect.output, Send):
+                assert transaction is not None and isinstance(transaction.flow, Flow)
+                self._outputs.append(Transmit(effect.output.message, transaction.flow))
+            elif isinstance(effect.output, Pass) and isinstance(effect.output.message, Request):
+                self._server(transaction, effect.output.message, now_ms)
+            elif isinstance(effect.output, Broken) and transaction in self._incoming:
+                self._incoming.pop(transaction).canceled(transaction.request, now_ms)
+
+    def _client(self, transaction: ClientTransaction, effect: Effect, now_ms: int) -> None:
+        exchange = transaction.flow
+        assert isinstance(exchange, Exchange)
+        match effect.output:
+            case Send(message):
+                self._outputs.append(Transmit(message, exchange.flow, exchange.hop))
+            case Pass(Response() as response):
+                if not self._authenticate(exchange, response, now_ms):
+                    exchange.tell(exchange, response, now_ms)
+            case TimedOut():
+                exchange.tell(exchange, exchange.request.answer(408), now_ms)
+            case Broken():
+                exchange.tell(exchange, exchange.request.answer(503), now_ms)
+
+    def _authenticate(self, exchange: Exchange, response: Response, now_ms: int) -> bool:
+        """Answer a challenge, once, or again when only the nonce was stale (RFC 3261, section 22.2)."""
+        names = {401: ("www-authenticate", "Authorization"), 407: ("proxy-authenticate", "Proxy-Authorization")}
+        if self.credentials is None or response.status not in names:
+            return False
+        challenge, name = names[response.status]
+        challenges = response.headers.all(challenge)
+        request = exchange.request
+        if exchange.given_up or exchange.tries > 2 or (name.lower() in request.headers and not is_stale(challenges)):
+            return False
+        answer = self.credentials.answer(challenges, request.method, request.uri, request.body)
+        if answer is None:
+            return False
+        again = Request(request.headers.copy(), request.body, request.method, request.uri)
+        again.headers.remove(name.lower())
+        again.headers.add(name, answer)
+        number = request.cseq.number + 1
+        if exchange.dialog is not None:
+            number = exchange.dialog.local_seq = exchange.dialog.local_seq + 1
+        again.headers.replace("cseq", f"{number} {request.method}")
+        exchange.request, exchange.tries = again, exchange.tries + 1
+        self.request(exchange, now_ms)
+        return True
+
+    def _server(self, transaction: ClientTransaction | ServerTransaction | None, request: Request, now_ms: int) -> None:
+        """Take a new request, or an ACK, which has no transaction of its own."""
+        call = self.dialogs.get(key_of_request(request)) if request.recipient.tag else None
+        if request.method == "ACK":
+            if call is not None:
+                call.acknowledged(request, now_ms)
+                self.noted(call)
+            return
+        assert isinstance(transaction, ServerTransaction)
+        if request.method == "CANCEL":
+            self._canceled(transaction, request, now_ms)
+        elif call is not None:
+            call.receive(transaction, request, now_ms)
+            self.noted(call)
+        elif request.recipient.tag or request.method not in ("INVITE", "OPTIONS"):
+            self.respond(transaction, request.answer(481, to_tag=self.token()), now_ms)
+        elif request.method == "OPTIONS":
+            response = request.answer(200, to_tag=self.token())
+            self.allow(response)
+            response.headers.add("Accept", ", ".join(self.settings.abilities.accept))
+            self.respond(transaction, response, now_ms)
+        else:
+            self._invited(transaction, request, now_ms)
+
+    def _invited(self, transaction: ServerTransaction, request: Request, now_ms: int) -> None:
+        # The same request by another way (RFC 3261, section 8.2.2.2).
+        if _invitation(request) in self._inviting:
+            self.respond(transaction, request.answer(482, to_tag=self.token()), now_ms)
+            return
+        try:
+            replaced, status = self._replaced(request)
+            if status:
+                self.respond(transaction, request.answer(status, to_tag=self.token()), now_ms)
+                return
+            call = IncomingCall(self, transaction, request)
+        except WireError as error:
+            self.respond(transaction, request.answer(400, f"Bad Request ({error.kind})", self.token()), now_ms)
+            return
+        call.replaces = replaced
+        self._incoming[transaction] = call
+        self._inviting.add(_invitation(request))
+        self.dialogs[call.dialog.key] = call
+        self.tell(Incoming(call, replaced))
+        call.start(now_ms)
+        self.noted(call)
+
+    def _replaced(self, request: Request) -> tuple[Call | None, int]:
+        """Return the call an INVITE wants to replace, and the status when that cannot be (RFC 3891, section 3)."""
+        if "replaces" not in request.headers:
+            return None, 0
+        wanted = Replaces.parse(request.headers.one("replaces"))
+        call = self.dialogs.get((wanted.call_id, wanted.to_tag, wanted.from_tag))
+        if call is None or call.state is CallState.OVER:
+            return None, 481
+        return call, 486 if wanted.early_only and call.state is CallState.UP else 0
+
+    def _canceled(self, transaction: ServerTransaction, cancel: Request, now_ms: int) -> None:
+        invited = self._transactions.canceled(cancel)
+        if invited is None:
+            self.respond(transaction, cancel.answer(481, to_tag=self.token()), now_ms)
+            return
+        call = self._incoming.get(invited)
+        tag = call.dialog.local_tag if call is not None else self.token()
+        self.respond(transaction, cancel.answer(200, to_tag=tag), now_ms)
+        if call is not None:
+            call.canceled(cancel, now_ms)
+            self.noted(call)
+
+
+def _stamp(request: Request, flow: Flow) -> None:
+    """Write into the topmost Via where the request came from; a Via that cannot be read stays as it is."""
+    first = request.headers.first("via")
+    if first is None:
+        return
+    try:
+        top, *rest = split_outside(first, ",")
+        via = Via.parse(top)
+    except WireError:
+        return
+    stamped = via.stamped(*flow.peer)
+    if stamped != via:
+        request.headers.replace("via", ",".join([str(stamped), *rest]))
+
+
+def _invitation(request: Request) -> tuple[str, str | None, CSeq]:
+    return request.call_id, request.sender.tag, request.cseq
+
+
+def _stateless_tag(request: Request) -> str:
+    """Return a tag that is the same for the same request, as a stateless server's must be (section 8.2.7)."""
+    name = "".join(value for key in ("via", "call-id", "cseq") for value in request.headers.all(key))
+    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
