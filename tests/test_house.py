@@ -41,6 +41,9 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 "Rooms not named here (service, tap, cli, doctor, __init__) build the house and may know every name."
 
+PURE = {"stt/continuity.py", "stt/stretches.py", "stt/breaker.py"}
+"Sans-IO as well, without a wire."
+
 IMPURE = {
     "twisted",
     "asyncio",

@@ -159,6 +159,8 @@ class Transcript:
     "How likely an interim guess is to stay as it is, 0 to 1; 0 when the provider gives none."
     words: tuple[Word, ...] = field(default=(), repr=False)
     "Empty when the provider gives no times."
+    closes: bool = True
+    "False: a final the provider gave by itself; it is not the one that is due after an endpoint."
     billed_s: float = 0.0
     "Seconds the provider has billed for this recognition so far, if it says."
 
@@ -191,13 +193,13 @@ class Recognition(Protocol):
     """One caller being listened to. No method blocks; after `close` nothing is said."""
 
     def feed(self, pcm: bytes) -> None:
-        """Take 20 ms of sound; every frame of the call, speech or not. Sound replayed to it comes in longer pieces."""
+        """Take 20 ms of sound; every frame of the call, speech or not. Replayed ones come many at once."""
 
     def onset(self) -> None:
         """Voice detection says: the caller has begun to speak (up to ~300 ms ago)."""
 
     def endpoint(self) -> None:
-        """Endpointing says: the utterance is over. A final transcript follows, perhaps an empty one."""
+        """Endpointing says: the utterance is over. One final follows that `closes` it, perhaps an empty one."""
 
     def expect(self, expected: Expected) -> None:
         """Prefer this from the next utterance on."""
@@ -218,6 +220,8 @@ class Traits:
     "Age at which it is replaced right after any final."
     renew_forced_s: float = 0.0
     "Age at which it is replaced in the middle of a word."
+    interims: bool = False
+    "It gives interim transcripts while the caller speaks: if it does not, it has stalled."
     usd_per_hour: float = 0.0
     "Price of an hour of sound."
 

@@ -1,0 +1,116 @@
+"""The providers' recognitions that serve one caller, and what they cost."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from voicemedia.errors import ProviderError
+from voicemedia.interfaces import Expected, Hearing, Recognition, Traits, Transcript
+from voicemedia.stt.failover import Lineup, Place
+from voicemedia.stt.stretches import Stream
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One recognition of one provider."""
+
+    place: Place
+    recognition: Recognition
+
+
+class Attempts:
+    """Opens, feeds and closes recognitions as `Continuity` orders (its `Streams`).
+
+    :param ear: makes what hears one recognition, by its number.
+    :param owner: hears the transcripts in their final order.
+    """
+
+    def __init__(self, lineup: Lineup, rate_hz: int, ear: Callable[[int], Hearing], owner: Hearing) -> None:
+        self._lineup, self._rate_hz, self._ear = lineup, rate_hz, ear
+        self.owner: Hearing | None = owner
+        "None: it wants to hear no more."
+        self._expected = Expected()
+        self._live: dict[int, Attempt] = {}
+        self.place: Place | None = None
+        "Who was asked last."
+        self.failovers = 0
+        "How often the sound went to another provider than before."
+        self.seconds: dict[str, float] = {}
+        "Sound paid for, by provider, in streams that have ended."
+        self.usd = 0.0
+        "What that cost."
+
+    def expect(self, expected: Expected) -> None:
+        """Prefer this from the next utterance on, with whatever provider."""
+        self._expected = expected
+        for attempt in self._live.values():
+            attempt.recognition.expect(expected)
+
+    def place_of(self, number: int) -> Place | None:
+        """Tell whose recognition a number is; None: it is closed."""
+        attempt = self._live.get(number)
+        return attempt.place if attempt else None
+
+    # --- Streams ---
+
+    def open(self, number: int) -> Traits | None:
+        """Open a recognition at the best provider that takes it."""
+        for place in self._lineup.candidates():
+            place.streams += 1
+            place.breaker.enter()
+            try:
+                recognition = place.recognizer.listen(self._rate_hz, self._ear(number))
+            except ProviderError as error:
+                self._lineup.failed(place, error)
+                continue
+            self._live[number] = Attempt(place, recognition)
+            if self._expected != Expected():
+                recognition.expect(self._expected)
+            self.failovers += self.place not in (None, place)
+            self.place = place
+            return place.traits
+        return None
+
+    def better(self, number: int) -> bool:
+        """Tell whether somebody preferred to this recognition's provider is back."""
+        candidates = self._lineup.candidates()
+        return bool(candidates) and candidates[0] is not self._live[number].place
+
+    def feed(self, number: int, pcm: bytes) -> None:
+        """Send 20 ms."""
+        self._live[number].recognition.feed(pcm)
+
+    def onset(self, number: int) -> None:
+        """Tell that the caller has begun to speak."""
+        self._live[number].recognition.onset()
+
+    def endpoint(self, number: int) -> None:
+        """Ask for the final."""
+        self._live[number].recognition.endpoint()
+
+    def backlog_ms(self, number: int) -> int:
+        """Tell how much sound it has taken and not sent; 0 if it does not say."""
+        backlog: int = getattr(self._live[number].recognition, "backlog_ms", 0)
+        return backlog
+
+    def drop(self, stream: Stream, why: ProviderError | None) -> None:
+        """Close a recognition, and settle its account."""
+        attempt = self._live.pop(stream.number)
+        attempt.recognition.close()
+        place, seconds = attempt.place, stream.billed_s or stream.fed / self._rate_hz
+        place.seconds += seconds
+        self.seconds[place.name] = self.seconds.get(place.name, 0.0) + seconds
+        self.usd += place.cost(seconds)
+        if why is None:
+            place.breaker.leave()
+        else:
+            self._lineup.failed(place, why)
+
+    def say(self, transcript: Transcript) -> None:
+        """Tell the owner."""
+        if self.owner is not None:
+            self.owner.heard(transcript)
+
+    def give_up(self, why: ProviderError) -> None:
+        """Tell the owner that nothing more will come."""
+        if self.owner is not None:
+            self.owner.deaf(why)

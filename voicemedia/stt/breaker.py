@@ -1,0 +1,64 @@
+"""A circuit breaker: whether a provider that failed is worth a try. Free of I/O and clocks."""
+
+from collections import deque
+from dataclasses import dataclass
+
+from voicemedia.errors import ProviderError
+
+
+@dataclass(frozen=True, slots=True)
+class Trip:
+    """When a provider is left alone, and for how long."""
+
+    failures: int = 3
+    within_s: float = 30.0
+    open_s: float = 20.0
+    "Left alone for so long after that many failures; then one stream probes."
+    fatal_s: float = 300.0
+    "Left alone for so long after an error the operator has to mend."
+
+
+class Breaker:
+    """Closed: everybody may try. Open: nobody. Half open: one, whose fate decides."""
+
+    def __init__(self, trip: Trip) -> None:
+        self._trip = trip
+        self._failed_at_ms = deque[float](maxlen=trip.failures)
+        self._open_until_ms = 0.0
+        self._open = False
+        self._probing = False
+        self.trouble = ""
+        "Why it is open; empty while it is closed."
+
+    def allows(self, now_ms: float) -> bool:
+        """Tell whether a stream opened now would be let through."""
+        return not self._open or (now_ms >= self._open_until_ms and not self._probing)
+
+    def enter(self) -> None:
+        """A stream is opened; while half open it is the probe."""
+        self._probing = self._open
+
+    def leave(self) -> None:
+        """A stream was closed by us before it could prove anything."""
+        self._probing = False
+
+    def worked(self) -> None:
+        """A stream gave a result."""
+        if self._open:
+            self._open = self._probing = False
+            self.trouble = ""
+            self._failed_at_ms.clear()
+
+    def failed(self, error: ProviderError, now_ms: float) -> None:
+        """A stream failed; the natural end of one is no failure."""
+        if error.blameless:
+            return self.leave()
+        self._failed_at_ms.append(now_ms)
+        trip = self._trip
+        often = len(self._failed_at_ms) == trip.failures and now_ms - self._failed_at_ms[0] <= trip.within_s * 1000
+        if error.retryable and not error.retry_after_s and not often and not self._probing:
+            return
+        rest_s = max(trip.open_s if error.retryable else trip.fatal_s, error.retry_after_s)
+        self._open, self._probing = True, False
+        self._open_until_ms = max(self._open_until_ms, now_ms + rest_s * 1000)
+        self.trouble = str(error)

@@ -1,0 +1,373 @@
+"""Which sound goes to which stream, so that every word is heard once. Free of I/O and clocks.
+
+A caller's sound is a row of stretches, each from one endpoint to the next. A stretch keeps its sound from the end
+of its last final on. A stream, one recognition of a provider, works on one stretch or on several in a row. When a
+stream fails, stalls or grows too old, its stretches go to another with all the sound they still have: no final
+covers that sound, so nothing is said twice, and it is all there, so nothing is lost. While an old stream finishes
+its stretch a new one hears what comes: finals are said in the order of the stretches.
+"""
+
+from collections import deque
+from typing import Final, Protocol
+
+from voicemedia.errors import ProviderError
+from voicemedia.interfaces import FRAME_MS, Traits, Transcript
+from voicemedia.stt.stretches import MARGIN_MS, Patience, Speech, Stream, Stretch, Tally, joined
+
+STEADY_MS: Final = 5000
+"A stream that lived this long was no failure to begin with."
+
+
+class Streams(Protocol):
+    """What the machine orders; nothing of it blocks, or calls back before it returns."""
+
+    def open(self, number: int) -> Traits | None:
+        """Open a stream at the best provider there is; None: none is to be had at this moment.
+
+        :raises ProviderError: nor will there ever be one.
+        """
+
+    def better(self, number: int) -> bool:
+        """Tell whether a new stream would go to a better provider."""
+
+    def feed(self, number: int, pcm: bytes) -> None:
+        """Send 20 ms."""
+
+    def onset(self, number: int) -> None:
+        """Tell that the caller has begun to speak."""
+
+    def endpoint(self, number: int) -> None:
+        """Ask for the final."""
+
+    def backlog_ms(self, number: int) -> int:
+        """Tell how much sound it has taken and not sent."""
+
+    def drop(self, stream: Stream, why: ProviderError | None) -> None:
+        """Close a stream; nothing it says counts from now on."""
+
+    def say(self, transcript: Transcript) -> None:
+        """Tell the owner."""
+
+    def give_up(self, why: ProviderError) -> None:
+        """Tell the owner that nothing more will come."""
+
+
+class Continuity:
+    """One caller's recognition over any number of streams."""
+
+    def __init__(self, rate_hz: int, patience: Patience, streams: Streams) -> None:
+        self._rate_hz = rate_hz
+        self._frame = rate_hz * FRAME_MS // 1000
+        self._patience = patience
+        self._out = streams
+        self._row = deque([Stretch(0)])
+        self._streams: dict[int, Stream] = {}
+        self._opened = 0
+        self._end = 0
+        "Samples so far."
+        self._speech = Speech(rate_hz)
+        self._onset_ms = 0.0
+        self._failures = 0
+        self._retry_at_ms = 0.0
+        self._alone_since_ms: float | None = None
+        "Since when no provider is to be had."
+        self._last_error = ProviderError("no recognizer can be reached")
+        self.over = False
+        self.tally = Tally()
+
+    @property
+    def idle(self) -> bool:
+        """Whether no final is owed."""
+        return len(self._row) == 1
+
+    # --- what the owner says ---
+
+    def feed(self, pcm: bytes, now_ms: float) -> None:
+        """Take 20 ms of the caller."""
+        tail = self._row[-1]
+        tail.ring.add(pcm)
+        self._end += len(pcm) // 2
+        stream = tail.stream
+        if stream is None:
+            self._serve(now_ms)
+        elif not stream.held:
+            stream.sent = self._end
+            stream.fed += len(pcm) // 2
+            self._out.feed(stream.number, pcm)
+        self._bound(tail)
+
+    def onset(self, now_ms: float) -> None:
+        """The caller has begun to speak."""
+        self._speech.begin(self._end)
+        self._onset_ms = now_ms
+        tail = self._row[-1]
+        if tail.onset is None:
+            tail.onset = self._end
+            if tail.stream is not None and not tail.stream.held:
+                self._tell_onset(tail.stream)
+
+    def endpoint(self, now_ms: float) -> None:
+        """The utterance is over: exactly one final is owed for it."""
+        self._speech.end(self._end)
+        self._close_tail(now_ms)
+        self._serve(now_ms)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        self.over = True
+        for stream in tuple(self._streams.values()):
+            self._drop(stream, None)
+
+    # --- what the streams say ---
+
+    def heard(self, number: int, transcript: Transcript, now_ms: float) -> None:
+        """Take a transcript of a stream, with its own times."""
+        stream = self._streams.get(number)
+        if stream is None or not stream.stretches:
+            return
+        stream.heard_ms = now_ms
+        stream.billed_s = max(stream.billed_s, transcript.billed_s)
+        self._failures = 0
+        transcript = stream.on_our_clock(transcript)
+        if transcript.final:
+            self._final(stream, transcript, now_ms)
+            return
+        stream.stretches[0].guessed = True
+        if stream.stretches[0] is self._row[0]:
+            self.tally.interims += 1
+            self._out.say(transcript)
+
+    def _final(self, stream: Stream, transcript: Transcript, now_ms: float) -> None:
+        stretch = stream.stretches[0]
+        stretch.guessed = False
+        if stretch.closed_ms is not None and transcript.closes:
+            return self._done(stream, stretch, transcript, now_ms - stretch.closed_ms)
+        sample = transcript.end_ms * self._rate_hz // 1000
+        # Sound is replayed in whole frames.
+        stretch.ring.forget(sample - sample % self._frame)
+        if stretch.closed_ms is not None:
+            return stretch.parts.append(transcript)
+        stretch.finals.append(transcript)
+        self._flush()
+        if stream.traits.renew_s and now_ms - stream.opened_ms >= stream.traits.renew_s * 1000:
+            self._replace(stream, None, now_ms)
+
+    def _done(self, stream: Stream, stretch: Stretch, closing: Transcript, took_ms: float) -> None:
+        stretch.closing = closing
+        self.tally.final_ms.append(took_ms)
+        stream.stretches.popleft()
+        stretch.stream = None
+        if not stream.stretches:
+            self._drop(stream, None)
+        self._flush()
+
+    def failed(self, number: int, why: ProviderError, now_ms: float) -> None:
+        """A stream is dead."""
+        if (stream := self._streams.get(number)) is not None:
+            self._replace(stream, why, now_ms)
+
+    # --- time ---
+
+    def tick(self, now_ms: float) -> None:
+        """Let time pass; some ten times a second."""
+        for stream in tuple(self._streams.values()):
+            if not self.over and stream.number in self._streams:
+                self._watch(stream, now_ms)
+        if not self.over:
+            self._serve(now_ms)
+
+    def _watch(self, stream: Stream, now_ms: float) -> None:
+        if why := self._stalled(stream, now_ms) or self._too_slow(stream):
+            return self._replace(stream, why, now_ms)
+        traits, age_s = stream.traits, (now_ms - stream.opened_ms) / 1000
+        tail = self._row[-1]
+        if tail.stream is not stream or not traits.renew_from_s or age_s < traits.renew_from_s:
+            return
+        # In a pause only a second of silence, and a word voice detection has not noticed yet, is heard again.
+        pause = self._speech.known and not self._speech.on and not tail.guessed and stream.stretches[0] is tail
+        if pause or age_s >= traits.renew_forced_s:
+            self._replace(stream, None, now_ms)
+
+    def _stalled(self, stream: Stream, now_ms: float) -> ProviderError | None:
+        patience, first = self._patience, stream.stretches[0]
+        if first.closed_ms is not None:
+            waiting_ms = now_ms - max(first.closed_ms, stream.opened_ms, stream.heard_ms)
+            # Whoever decodes here, at some times real time, needs longer for long utterances.
+            limit_ms = patience.final_ms + (first.ring.end - first.ring.start) * 250 // self._rate_hz
+        elif stream.traits.interims and self._speech.on:
+            waiting_ms, limit_ms = now_ms - max(self._onset_ms, stream.heard_ms), patience.stall_ms
+        else:
+            return None
+        return ProviderError(f"silent for {waiting_ms:.0f} ms", code="stalled") if waiting_ms >= limit_ms else None
+
+    def _too_slow(self, stream: Stream) -> ProviderError | None:
+        stream.held = self._out.backlog_ms(stream.number) > self._patience.hold_ms
+        waiting = stream.stretches[-1]
+        if not stream.held:
+            if stream.sent < waiting.ring.end:
+                self._send_rest(stream, waiting)
+            return None
+        parts = self._speech.within(stream.sent, waiting.ring.end)
+        waiting_ms = sum(end - start for start, end in parts) * 1000 // self._rate_hz
+        if waiting_ms < self._patience.backlog_ms:
+            return None
+        return ProviderError(f"{waiting_ms} ms of speech behind", code="slow")
+
+    # --- streams and their stretches ---
+
+    def _close_tail(self, now_ms: float) -> None:
+        tail, fresh = self._row[-1], Stretch(self._end)
+        tail.closed_ms = now_ms
+        self._row.append(fresh)
+        stream = tail.stream
+        if stream is None:
+            self._orphan(tail)
+            return self._flush()
+        self._send_rest(stream, tail)
+        self._out.endpoint(stream.number)
+        if not stream.traits.one_utterance and not self._out.better(stream.number):
+            self._give(stream, fresh)
+
+    def _serve(self, now_ms: float) -> None:
+        """Give every stretch a stream, if there are any."""
+        if self.over or now_ms < self._retry_at_ms:
+            return
+        last: Stream | None = None
+        for stretch in tuple(self._row):
+            if stretch.stream is None and stretch.closing is None and stretch.ring.start < stretch.ring.end:
+                if last is None or last.traits.one_utterance or last.number not in self._streams:
+                    last = self._open(stretch, now_ms)
+                if last is None:
+                    return
+                self._give(last, stretch)
+            else:
+                last = None
+
+    def _open(self, stretch: Stretch, now_ms: float) -> Stream | None:
+        self._opened += 1
+        start = stretch.ring.start
+        stream = Stream(self._opened, self._rate_hz, now_ms, base=start, sent=start, heard_ms=now_ms)
+        try:
+            traits = self._out.open(stream.number)
+        except ProviderError as error:
+            self._give_up(error)
+            return None
+        if traits is None:
+            self._alone(now_ms)
+            return None
+        stream.traits = traits
+        self._alone_since_ms = None
+        self._streams[stream.number] = stream
+        return stream
+
+    def _alone(self, now_ms: float) -> None:
+        if self._alone_since_ms is None:
+            self._alone_since_ms = now_ms
+        self._retry_at_ms = now_ms + self._patience.retry_ms
+        if now_ms - self._alone_since_ms >= self._patience.give_up_ms:
+            self._give_up(self._last_error)
+
+    def _give(self, stream: Stream, stretch: Stretch) -> None:
+        """Let a stream work on a stretch, from what no final covers on."""
+        stretch.stream = stream
+        stream.stretches.append(stretch)
+        stream.told_onset = False
+        stream.skip_to(stretch.ring.start)
+        self.tally.replayed_ms += (stretch.ring.end - stream.sent) * 1000 // self._rate_hz
+        self._send(stream, stretch, stretch.ring.end)
+        if stretch.closed_ms is not None:
+            self._out.endpoint(stream.number)
+
+    def _send_rest(self, stream: Stream, stretch: Stretch) -> None:
+        """Send what was held back, without most of its silence."""
+        margin = self._rate_hz * MARGIN_MS // 1000
+        for start, end in self._speech.within(stream.sent, stretch.ring.end):
+            skipped = stream.skip_to(start - start % self._frame) if start - stream.sent > margin else 0
+            self.tally.dropped_ms += skipped * 1000 // self._rate_hz
+            self._send(stream, stretch, end)
+        silence = stretch.ring.end - stream.sent
+        if silence > margin:
+            self.tally.dropped_ms += stream.skip_to(stretch.ring.end) * 1000 // self._rate_hz
+        self._send(stream, stretch, stretch.ring.end)
+
+    def _send(self, stream: Stream, stretch: Stretch, up_to: int) -> None:
+        stream.skip_to(stretch.ring.start)
+        while stream.sent < up_to:
+            if stretch.onset is not None and stretch.onset <= stream.sent:
+                self._tell_onset(stream)
+            pcm = stretch.ring.cut(stream.sent, stream.sent + self._frame)
+            stream.sent += len(pcm) // 2
+            stream.fed += len(pcm) // 2
+            self._out.feed(stream.number, pcm)
+        if stretch.onset is not None and stretch.onset <= stream.sent:
+            self._tell_onset(stream)
+
+    def _tell_onset(self, stream: Stream) -> None:
+        if not stream.told_onset:
+            stream.told_onset = True
+            self._out.onset(stream.number)
+
+    def _replace(self, stream: Stream, why: ProviderError | None, now_ms: float) -> None:
+        """Take a stream's stretches away from it and give them to another."""
+        self._drop(stream, why)
+        for stretch in stream.stretches:
+            self._orphan(stretch)
+        if why is None:
+            self.tally.renewals += 1
+        else:
+            self.tally.recoveries += 1
+            self._note_failure(stream, why, now_ms)
+        self._flush()
+        self._serve(now_ms)
+
+    def _orphan(self, stretch: Stretch) -> None:
+        stretch.stream = None
+        self.tally.lost_ms += stretch.forgotten * 1000 // self._rate_hz
+        stretch.forgotten = 0
+        if stretch.closed_ms is not None and stretch.ring.start == stretch.ring.end:
+            stretch.closing = Transcript("", final=True)
+
+    def _note_failure(self, stream: Stream, why: ProviderError, now_ms: float) -> None:
+        self._last_error = why
+        self._failures = 1 if now_ms - stream.opened_ms >= STEADY_MS else self._failures + 1
+        if self._failures > 1:
+            self._retry_at_ms = now_ms + min(2000, self._patience.retry_ms << (self._failures - 2))
+        if self._failures >= self._patience.failures:
+            self._give_up(why)
+
+    def _drop(self, stream: Stream, why: ProviderError | None) -> None:
+        if self._streams.pop(stream.number, None) is not None:
+            self._out.drop(stream, why)
+
+    def _give_up(self, why: ProviderError) -> None:
+        if not self.over:
+            self.close()
+            self._out.give_up(why)
+
+    # --- the row ---
+
+    def _flush(self) -> None:
+        """Say what is known, in the order of the stretches."""
+        while self._row:
+            head = self._row[0]
+            finals, head.finals = head.finals, []
+            for transcript in finals:
+                self._say(transcript)
+            if head.closing is None:
+                return
+            self._row.popleft()
+            self._say(joined(head.parts, head.closing))
+
+    def _say(self, transcript: Transcript) -> None:
+        self.tally.finals += 1
+        self._out.say(transcript)
+
+    def _bound(self, tail: Stretch) -> None:
+        """Forget silence nobody has to hear again, and what is too old in any case."""
+        length = tail.ring.end - tail.ring.start
+        if self._speech.known and tail.onset is None and not tail.guessed and tail.stream is not None:
+            keep = self._rate_hz
+            if length > 2 * keep:
+                tail.ring.forget(min(tail.ring.end - keep, tail.stream.sent))
+        elif length * 1000 > self._patience.ring_ms * self._rate_hz:
+            tail.forgotten += tail.ring.forget(tail.ring.start + self._frame)

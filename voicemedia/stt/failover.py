@@ -1,0 +1,83 @@
+"""Recognizers in the order of preference, each behind its circuit breaker."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from twisted.logger import Logger
+
+from voicemedia.errors import ProviderError
+from voicemedia.interfaces import Recognizer, Traits
+from voicemedia.stt.breaker import Breaker, Trip
+
+
+class Place:
+    """One recognizer, whether it is worth a try, and what it has done. All routes that name it share the place."""
+
+    def __init__(self, recognizer: Recognizer, trip: Trip | None = None) -> None:
+        self.recognizer = recognizer
+        self.breaker = Breaker(trip or Trip())
+        self.traits: Traits = getattr(recognizer, "traits", Traits())
+        self.streams = 0
+        "Streams opened."
+        self.failures: Counter[str] = Counter()
+        "By code of the error."
+        self.seconds = 0.0
+        "Sound it was paid for, in streams that have ended."
+
+    @property
+    def name(self) -> str:
+        """Its name in logs and statistics."""
+        return self.recognizer.name
+
+    @property
+    def usd(self) -> float:
+        """What that cost."""
+        return self.cost(self.seconds)
+
+    def cost(self, seconds: float) -> float:
+        """Tell the price of some sound, in US dollars."""
+        return seconds / 3600 * self.traits.usd_per_hour
+
+    @property
+    def trouble(self) -> str:
+        """Why it is not used; empty when it is."""
+        return self.breaker.trouble or self.recognizer.trouble
+
+
+class Lineup:
+    """The recognizers of a route.
+
+    :param clock: the reactor's `seconds`.
+    """
+
+    log = Logger()
+
+    def __init__(self, places: Sequence[Place], clock: Callable[[], float]) -> None:
+        self.places = tuple(places)
+        self._clock = clock
+
+    @property
+    def trouble(self) -> str:
+        """Why nobody can be heard at this moment; empty when somebody can."""
+        troubles = [place.trouble for place in self.places]
+        return "" if not all(troubles) else "; ".join(troubles)
+
+    def candidates(self) -> list[Place]:
+        """List who is worth a try now, the best first.
+
+        A recognizer in trouble by its own account comes last: it may be about to recover.
+        """
+        now_ms = self._clock() * 1000
+        allowed = [place for place in self.places if place.breaker.allows(now_ms)]
+        return sorted(allowed, key=lambda place: bool(place.recognizer.trouble))
+
+    def failed(self, place: Place, error: ProviderError) -> None:
+        """Take note that a stream failed, and tell the operator what only he can mend."""
+        place.breaker.failed(error, self._clock() * 1000)
+        if error.blameless:
+            return
+        place.failures[error.code] += 1
+        if error.retryable:
+            self.log.warn("{provider} failed ({code}): {reason}", provider=place.name, code=error.code, reason=error)
+        else:
+            self.log.error("{provider} will not work until you mend this: {reason}", provider=place.name, reason=error)

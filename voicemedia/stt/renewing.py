@@ -1,0 +1,182 @@
+"""A recognizer over others that costs no word when a stream of theirs ends, fails, stalls or falls behind.
+
+The decisions are in `continuity`; here are the providers' recognitions, the clock, and the account.
+"""
+
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Final
+
+from twisted.internet.defer import Deferred, DeferredList
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.python.failure import Failure
+
+from voicemedia.errors import ProviderError
+from voicemedia.interfaces import Expected, Hearing, Transcript
+from voicemedia.stt.attempts import Attempts
+from voicemedia.stt.continuity import Continuity
+from voicemedia.stt.failover import Lineup, Place
+from voicemedia.stt.stretches import Patience, Tally
+
+TICK_S: Final = 0.1
+
+
+class RenewingRecognizer:
+    """The recognizers of a route as one.
+
+    :param places: in the order of preference.
+    """
+
+    def __init__(self, places: Sequence[Place], reactor: IReactorTime, patience: Patience | None = None) -> None:
+        self.lineup = Lineup(places, reactor.seconds)
+        self.name = "+".join(place.name for place in places)
+        self.patience = patience or Patience()
+        self.live: dict[RenewingRecognition, None] = {}
+        self._reactor = reactor
+        self._ticking: IDelayedCall | None = None
+
+    @property
+    def trouble(self) -> str:
+        """Why nobody is heard now; empty when somebody is."""
+        return self.lineup.trouble
+
+    def start(self) -> Deferred[None]:
+        """Start the recognizers; one that cannot start is one that failed."""
+        started = [place.recognizer.start().addErrback(self._not_started, place) for place in self.lineup.places]
+        return DeferredList(started).addCallback(lambda _results: None)
+
+    def _not_started(self, failure: Failure, place: Place) -> None:
+        error = failure.value
+        if not isinstance(error, ProviderError):
+            error = ProviderError(str(error), retryable=False, code="not_started")
+        self.lineup.failed(place, error)
+
+    def stop(self) -> Deferred[None]:
+        """Stop them."""
+        for recognition in tuple(self.live):
+            recognition.close()
+        stopped = [place.recognizer.stop() for place in self.lineup.places]
+        return DeferredList(stopped, consumeErrors=True).addCallback(lambda _results: None)
+
+    def listen(self, rate_hz: int, hearing: Hearing) -> "RenewingRecognition":
+        """Begin to listen to one caller whose frames come at `rate_hz`."""
+        recognition = RenewingRecognition(self, rate_hz, hearing)
+        self.live[recognition] = None
+        if self._ticking is None:
+            self._ticking = self._reactor.callLater(TICK_S, self._tick)
+        return recognition
+
+    def now_ms(self) -> float:
+        """Tell the reactor's time."""
+        return self._reactor.seconds() * 1000
+
+    def _tick(self) -> None:
+        # One timer for all: with 500 recognitions, 500 timers would cost more than what they do.
+        self._ticking = self._reactor.callLater(TICK_S, self._tick) if self.live else None
+        for recognition in tuple(self.live):
+            recognition.tick()
+
+
+class _Ear:
+    """Hears what one stream says."""
+
+    __slots__ = ("_number", "_owner")
+
+    def __init__(self, owner: "RenewingRecognition", number: int) -> None:
+        self._owner, self._number = owner, number
+
+    def heard(self, transcript: Transcript) -> None:
+        """Take a transcript."""
+        self._owner.stream_heard(self._number, transcript)
+
+    def deaf(self, error: ProviderError) -> None:
+        """Take the end."""
+        self._owner.stream_failed(self._number, error)
+
+
+class RenewingRecognition:
+    """One caller, over as many streams as it takes."""
+
+    def __init__(self, recognizer: RenewingRecognizer, rate_hz: int, hearing: Hearing) -> None:
+        self._recognizer = recognizer
+        self.attempts = Attempts(recognizer.lineup, rate_hz, partial(_Ear, self), hearing)
+        self._core = Continuity(rate_hz, recognizer.patience, self.attempts)
+        self._busy = False
+        self._waiting: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
+        self._finished: Deferred[None] | None = None
+
+    @property
+    def tally(self) -> Tally:
+        """What happened so far."""
+        return self._core.tally
+
+    # --- Recognition ---
+
+    def feed(self, pcm: bytes) -> None:
+        """Take 20 ms of sound."""
+        self._enter(self._core.feed, pcm)
+
+    def onset(self) -> None:
+        """The caller has begun to speak."""
+        self._enter(self._core.onset)
+
+    def endpoint(self) -> None:
+        """The utterance is over: exactly one final follows, whatever happens to the providers."""
+        self._enter(self._core.endpoint)
+
+    def expect(self, expected: Expected) -> None:
+        """Prefer this from the next utterance on, with whatever provider."""
+        self.attempts.expect(expected)
+
+    def finish(self) -> Deferred[None]:
+        """End with an endpoint; fires when every final has been said. Then close."""
+        finished = self._finished = Deferred()
+        self.endpoint()
+        return finished
+
+    def close(self) -> None:
+        """Forget the caller."""
+        self.attempts.owner = None
+        if self in self._recognizer.live:
+            del self._recognizer.live[self]
+            self._core.close()
+        self._fire_finished()
+
+    # --- what happens to it ---
+
+    def tick(self) -> None:
+        """Let time pass."""
+        self._enter(self._core.tick)
+
+    def stream_heard(self, number: int, transcript: Transcript) -> None:
+        """A stream has said something."""
+        if (place := self.attempts.place_of(number)) is not None:
+            place.breaker.worked()
+            self._enter(self._core.heard, number, transcript)
+
+    def stream_failed(self, number: int, error: ProviderError) -> None:
+        """A stream has failed."""
+        self._enter(self._core.failed, number, error)
+
+    def _enter(self, act: Callable[..., object], *args: object) -> None:
+        """Let the machine do one thing at a time: providers and owners may answer while they are told something."""
+        self._waiting.append((act, args))
+        if self._busy:
+            return
+        self._busy = True
+        try:
+            now_ms = self._recognizer.now_ms()
+            while self._waiting:
+                act, args = self._waiting.popleft()
+                if not self._core.over:
+                    act(*args, now_ms)
+        finally:
+            self._busy = False
+        if self._finished is not None and (self._core.idle or self._core.over):
+            self._fire_finished()
+
+    def _fire_finished(self) -> None:
+        if self._finished is not None:
+            finished, self._finished = self._finished, None
+            finished.callback(None)
