@@ -143,7 +143,7 @@ class Children:
         if any(child.ready for child in self._children):
             return ""
         if not self._misfortunes:
-            return f"{self.program.module} has not started"
+            return f"{self.program.module} is starting"
         return f"{self.program.module} dies and is being restarted: {self.last_words or 'no reason given'}"
 
     @property

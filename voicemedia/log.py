@@ -135,6 +135,8 @@ def _plain(value: object) -> object:
         return value
     if isinstance(value, Enum):
         return _plain(value.value)
+    if type(value) is dict:
+        return {str(key): _plain(inner) for key, inner in value.items()}
     try:
         return repr(value)
     except Exception:

@@ -51,10 +51,12 @@ class MediaServer(MultiService):
         self._ticker = Ticker(reactor, self.metrics.lag)
         self.switchboard = Switchboard(reactor, self._ticker, config.limits)
         self.metrics.live_by_route = self.switchboard.live_by_route
+        chosen = providers.load_all(config)
         self._providers: dict[tuple[str, str], Provider] = {
-            (chosen.kind, chosen.name): chosen.make(reactor) for chosen in providers.load_all(config)
+            (each.kind, each.name): each.make(reactor) for each in chosen
         }
-        self._troubles: dict[str, str] = {}
+        self._missing = {f"{each.kind}.{each.name}": reason for each in chosen if (reason := each.missing())}
+        self._troubles: dict[str, str] = dict(self._missing)
         self._sockets: dict[MediaStreamSocket, None] = {}
         world = World(self.switchboard, self.metrics, self.troubles)
         streams = {route.path: self._stream(route) for route in config.routes}
@@ -108,8 +110,8 @@ class MediaServer(MultiService):
             voice=voice,
             metrics=self.metrics,
             clock=self._ticker.now_ms,
-            recognizer=cast(Recognizer | None, self._providers.get(("stt", route.stt))),
-            synthesizer=cast(Synthesizer | None, self._providers.get(("tts", route.tts))),
+            recognizer=cast(Recognizer | None, self._working("stt", route.stt)),
+            synthesizer=cast(Synthesizer | None, self._working("tts", route.tts)),
         )
 
         def endpointer(rate_hz: int) -> Endpointer:
@@ -123,6 +125,10 @@ class MediaServer(MultiService):
         endpointer(8000)  # a detector that is not installed is found out now, not in the first call
         agent = cast(Agent, self._providers["agents", route.agent])
         return Line(route, agent, endpointer, setting)
+
+    def _working(self, kind: str, name: str) -> Provider | None:
+        """Find a provider; one whose packages are missing is nobody, and `/health` says so."""
+        return None if f"{kind}.{name}" in self._missing else self._providers.get((kind, name))
 
     def troubles(self) -> Mapping[str, str]:
         """Say for every provider why it cannot serve; empty when it can."""
@@ -139,8 +145,11 @@ class MediaServer(MultiService):
         server = self._config.server
         install_lean_poll(self._reactor)
         for (kind, name), provider in self._providers.items():
-            started = maybeDeferred(provider.start)
-            started.addErrback(self._not_started, f"{kind}.{name}")
+            key = f"{kind}.{name}"
+            if key in self._missing:
+                self.log.error("{provider} does not work: {reason}", provider=key, reason=self._missing[key])
+            else:
+                maybeDeferred(provider.start).addErrback(self._not_started, key)
         self.port = self._reactor.listenTCP(server.port, self._site, backlog=server.backlog, interface=server.host)
         address = cast(Any, self.port).getHost()
         for route in self._config.routes:
