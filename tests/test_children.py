@@ -88,7 +88,7 @@ def test_start_fires_when_a_child_is_ready() -> None:
     fired: list[None] = []
     pool.start().addCallback(fired.append)
     assert (len(reactor.processes), fired) == (2, [])
-    assert "not started" in pool.trouble
+    assert "is starting" in pool.trouble
     reactor.processes[1].ready()
     assert (fired, pool.trouble, pool.pids) == ([None], "", [101])
 
