@@ -6,5 +6,8 @@ A name with a dot in it is the module of a recognizer out of tree.
 
 from typing import Final
 
-PROVIDERS: Final = {"pocketsphinx": "voicemedia.stt.pocketsphinx"}
+PROVIDERS: Final = {
+    "pocketsphinx": "voicemedia.stt.pocketsphinx",
+    "whisper": "voicemedia.stt.whisper",
+}
 "Name in the configuration -> module with `Options`, `missing` and `make`."
