@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent.parent))
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.body_wire import body_of
+from voicemedia.sip_bridge.caller_wire import origin_of, session_id
 from voicemedia.sip_bridge.codec_wire import G722, OPUS, PCMA, PCMU
 from voicemedia.sip_bridge.dialog_wire import Dialog
 from voicemedia.sip_bridge.digest_wire import Credentials, Guard
@@ -111,7 +112,7 @@ def views(message: Request | Response) -> Iterator[Callable[[], object]]:
     yield lambda: Session.parse(sdp).encode()
     yield lambda: Negotiation(TERMS, 1, bytes).answer(sdp)
     yield lambda: offered().accept(sdp)
-    yield lambda: key_in(message)
+    yield lambda: (key_in(message), origin_of(message), session_id(message))
     yield lambda: (cause_of(message), wanted(message), RAck.parse(message.headers.one("rack")))
     if isinstance(message, Request):
         yield lambda: Dialog.answering(message, "t").request("BYE").encode()

@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Self
 
 from voicemedia.errors import WireError
@@ -22,7 +23,10 @@ _NOT_A_NAME: Final = re.compile(r'[",;:<>@]')
 
 @dataclass(frozen=True, slots=True)
 class Address:
-    """One address; `str` gives it in angle brackets."""
+    """One address; `str` gives it in angle brackets.
+
+    The same few are read again and again in the course of a call, hence the cache.
+    """
 
     uri: Uri
     params: Params = NO_PARAMS
@@ -30,8 +34,9 @@ class Address:
     display: str = ""
     "The name without its quotes."
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def parse(text: str) -> "Address":
         """Parse one address of either form: `"Bell, A." <sip:a@b;lr>;tag=1` or `sip:a@b;tag=1`.
 
         :raises WireError: `bad_address`, `bad_display`, `open_quote`, `open_angle`, or what `Uri.parse` raises.
@@ -42,27 +47,27 @@ class Address:
         if opening < 0:
             if start:
                 raise WireError("bad_address", text[:80])
-            return cls._bare(text)
+            return Address._bare(text)
         closing = text.find(">", opening)
         if closing < 0:
             raise WireError("open_angle", text[:80])
         display = _display(text[:start], text[start:opening].strip(SPACE))
         # Spaces inside the brackets are a fault that does no harm (RFC 4475, section 3.1.2.15).
         uri = Uri.parse(text[opening + 1 : closing].strip(SPACE))
-        return cls(uri, _params(text[closing + 1 :]), display)
+        return Address(uri, _params(text[closing + 1 :]), display)
 
-    @classmethod
-    def _bare(cls, text: str) -> Self:
+    @staticmethod
+    def _bare(text: str) -> "Address":
         """Without brackets, everything after `;` belongs to the header (RFC 3261, section 20)."""
         uri, semicolon, params = text.partition(";")
         if "," in uri or "?" in uri:
             raise WireError("bad_address", text[:80])
-        return cls(Uri.parse(uri.rstrip(SPACE)), _params(semicolon + params))
+        return Address(Uri.parse(uri.rstrip(SPACE)), _params(semicolon + params))
 
-    @classmethod
-    def parse_many(cls, text: str) -> list[Self]:
+    @staticmethod
+    def parse_many(text: str) -> "list[Address]":
         """Parse a comma-separated list; commas in names and brackets do not count."""
-        return [cls.parse(piece) for piece in split_outside(text, ",")]
+        return [Address.parse(piece) for piece in split_outside(text, ",")]
 
     @property
     def tag(self) -> str | None:

@@ -6,12 +6,14 @@ it, `incoming_wire` and `outgoing_wire` bring it up.
 
 from __future__ import annotations
 
+import hashlib
 from enum import Enum, auto
 from typing import TYPE_CHECKING
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.alarms_wire import Alarms
 from voicemedia.sip_bridge.body_wire import body_of
+from voicemedia.sip_bridge.caller_wire import NO_SESSION
 from voicemedia.sip_bridge.dialog_wire import Dialog
 from voicemedia.sip_bridge.dtmf_wire import RELAY, key_in, relay
 from voicemedia.sip_bridge.exchange_wire import Exchange, Tell
@@ -53,6 +55,8 @@ class Call:
         self.alarms = Alarms()
         self.session = Session(self)
         self.transfers = Transfers(self)
+        self.session_id = hashlib.sha256(agent.token().encode()).hexdigest()[:32]
+        self.peer_session_id = NO_SESSION
         self._goodbye: Reason | None = None
         "We hang up as soon as the ACK is here."
 
@@ -158,7 +162,12 @@ class Call:
             request.headers.add("Contact", self.flow.contact)
             self.agent.allow(request)
         request.set_body(content_type, body)
+        self.identify(request)
         return request
+
+    def identify(self, message: Request | Response) -> None:
+        """Name the call for those who follow it through many boxes (RFC 7989)."""
+        message.headers.add("Session-ID", f"{self.session_id};remote={self.peer_session_id}")
 
     def send(self, request: Request, now_ms: int, tell: Tell | None = None, dialog: Dialog | None = None) -> None:
         """Send a request of the dialog (or of another that our INVITE has made)."""
@@ -186,6 +195,8 @@ class Call:
         if response.status < 300 and response.cseq.method in ("INVITE", "UPDATE") and "contact" not in response.headers:
             response.headers.add("Contact", self.flow.contact)
             self.agent.allow(response)
+        if "session-id" not in response.headers:
+            self.identify(response)
         self.agent.respond(transaction, response, now_ms)
 
     def take_answer(self, message: Message, now_ms: int) -> bool:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.body_wire import body_of
 from voicemedia.sip_bridge.call_wire import SDP, Call, CallState
+from voicemedia.sip_bridge.caller_wire import session_id
 from voicemedia.sip_bridge.dialog_wire import Dialog
 from voicemedia.sip_bridge.flow_wire import Answered, Ended, Flow, MediaChanged
 from voicemedia.sip_bridge.offer_wire import Negotiation
@@ -34,6 +35,7 @@ class IncomingCall(Call):
         self.invite = invite
         self.transaction = transaction
         self.dialog = Dialog.answering(invite, agent.token())
+        self.peer_session_id = session_id(invite)[0]
         self.replaces: Call | None = None
         self.offer = body_of(invite, SDP)
         self._reliable = wants_reliable(invite)

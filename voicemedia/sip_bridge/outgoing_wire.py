@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.body_wire import body_of
 from voicemedia.sip_bridge.call_wire import SDP, Call, CallState
+from voicemedia.sip_bridge.caller_wire import session_id
 from voicemedia.sip_bridge.dialog_wire import Dialog
 from voicemedia.sip_bridge.exchange_wire import Exchange
 from voicemedia.sip_bridge.flow_wire import Answered, Ended, Flow, Progress
@@ -54,6 +55,7 @@ class OutgoingCall(Call):
         invite = self.agent.new_request("INVITE", uri, caller, f"<{uri}>")
         invite.headers.add("Contact", self.flow.contact)
         self.agent.allow(invite)
+        self.identify(invite)
         ask(invite, self.agent.settings.session)
         invite.set_body(SDP, self._offered.offer())
         self.dialog = Dialog(
@@ -203,6 +205,7 @@ class OutgoingCall(Call):
         self._forks.clear()
         self.alarms.clear()
         fork.dialog.confirm(response)
+        self.peer_session_id = session_id(response)[0]
         self.dialog, self.media = fork.dialog, fork.media
         self.agent.dialogs[self.dialog.key] = self
 

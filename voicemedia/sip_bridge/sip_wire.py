@@ -6,6 +6,7 @@ raise `WireError`), and validation (`reaction_wire`).
 """
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 from typing import Final
 
 from voicemedia.errors import WireError
@@ -71,8 +72,9 @@ class CSeq:
     number: int
     method: str
 
-    @classmethod
-    def parse(cls, text: str) -> "CSeq":
+    @staticmethod
+    @lru_cache(maxsize=256)
+    def parse(text: str) -> "CSeq":
         """Parse `4711 INVITE`.
 
         :raises WireError: `bad_cseq`, also for a number of 2**31 and above (RFC 3261, section 8.1.1.5).
@@ -81,7 +83,7 @@ class CSeq:
         method = method.strip(SPACE)
         if not is_token(method):
             raise WireError("bad_cseq", text[:80])
-        return cls(natural(number.rstrip(SPACE), kind="bad_cseq"), method)
+        return CSeq(natural(number.rstrip(SPACE), kind="bad_cseq"), method)
 
     def __str__(self) -> str:
         return f"{self.number} {self.method}"

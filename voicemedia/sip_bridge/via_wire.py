@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Self
 
 from voicemedia.errors import WireError
@@ -30,8 +31,9 @@ class Via:
     params: Params = NO_PARAMS
     version: str = "2.0"
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def parse(text: str) -> "Via":
         """Parse one hop.
 
         :raises WireError: `bad_via`, `bad_port`, `empty_parameter`.
@@ -46,12 +48,12 @@ class Via:
         host, port = match["host"], None
         if match["port"] is not None:
             host, port = split_host(f"{host}:{match['port']}")
-        return cls(match["transport"], host, port, Params.parse(rest[1:]) if rest else NO_PARAMS, match["version"])
+        return Via(match["transport"], host, port, Params.parse(rest[1:]) if rest else NO_PARAMS, match["version"])
 
-    @classmethod
-    def parse_many(cls, text: str) -> list[Self]:
+    @staticmethod
+    def parse_many(text: str) -> "list[Via]":
         """Parse a comma-separated list; an empty element is an error here, as no way leads through it."""
-        return [cls.parse(piece) for piece in split_outside(text, ",")]
+        return [Via.parse(piece) for piece in split_outside(text, ",")]
 
     @property
     def branch(self) -> str:
