@@ -193,6 +193,12 @@ def test_lists_split_only_outside_quotes_and_brackets() -> None:
     assert split_list('a,  "b,c" <x,y>,, d') == ["a", '"b,c" <x,y>', "d"]
 
 
+@pytest.mark.parametrize("text", ['"' + "\\\\" * 4000 + '"', '""' * 4000, "<a>," * 2000])
+def test_a_hostile_list_is_given_up_early(text: str) -> None:
+    with pytest.raises(WireError):
+        split_list(text)
+
+
 def test_quoting_is_undone_by_unquoting() -> None:
     assert unquote(quote('a"b\\c')) == 'a"b\\c'
 

@@ -47,7 +47,7 @@ def answered(offer: bytes, terms: Terms = OURS) -> tuple[Session, Agreement]:
 @pytest.mark.parametrize("path", sorted(WILD.glob("*.sip")), ids=lambda path: path.stem)
 def test_a_description_comes_back_line_for_line(path: Path) -> None:
     body = read_datagram(path.read_bytes()).body
-    if body:
+    if body.startswith(b"v=0"):
         assert Session.parse(body).encode() == body
 
 

@@ -12,7 +12,6 @@ from voicemedia.sip_bridge.grammar_wire import (
     Params,
     end_of_quoted,
     quote,
-    split_outside,
     unquote,
 )
 from voicemedia.sip_bridge.uri_wire import Uri
@@ -63,11 +62,6 @@ class Address:
         if "," in uri or "?" in uri:
             raise WireError("bad_address", text[:80])
         return Address(Uri.parse(uri.rstrip(SPACE)), _params(semicolon + params))
-
-    @staticmethod
-    def parse_many(text: str) -> "list[Address]":
-        """Parse a comma-separated list; commas in names and brackets do not count."""
-        return [Address.parse(piece) for piece in split_outside(text, ",")]
 
     @property
     def tag(self) -> str | None:

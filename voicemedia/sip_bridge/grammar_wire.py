@@ -16,6 +16,9 @@ TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~-]+")
 HOST: Final = re.compile(r"\[[0-9A-Fa-f:.]+(?:%[A-Za-z0-9._~-]+)?\]|[A-Za-z0-9_.-]+")
 "A name, an IPv4 address or an IPv6 reference; the underscore is against the grammar and in the wild."
 
+PARTS_LIMIT: Final = 512
+"Quotes, brackets and elements of one value: a hostile one shall not cost a millisecond."
+
 _SPECIAL: Final = {separator: re.compile(f'["<{separator}]') for separator in (",", ";")}
 
 
@@ -27,10 +30,13 @@ def is_token(text: str) -> bool:
 def end_of_quoted(text: str, start: int) -> int:
     """Return the index after the quoted string that opens at `start`.
 
-    :raises WireError: `open_quote` when it never closes.
+    :raises WireError: `open_quote` when it never closes, or is nearly all escapes.
     """
     at = start + 1
-    while (close := text.find('"', at)) >= 0:
+    for _ in range(PARTS_LIMIT):
+        close = text.find('"', at)
+        if close < 0:
+            break
         escape = text.find("\\", at, close)
         if escape < 0:
             return close + 1
@@ -41,14 +47,18 @@ def end_of_quoted(text: str, start: int) -> int:
 def split_outside(text: str, separator: str) -> list[str]:
     """Split at each `separator` (`,` or `;`) that stands neither in quotes nor between angle brackets.
 
-    :raises WireError: `open_quote` or `open_angle` when one never closes.
+    :raises WireError: `open_quote` or `open_angle` when one never closes, `too_many_parts`.
     """
     if '"' not in text and "<" not in text:
         return text.split(separator)
     pieces: list[str] = []
     start = at = 0
     special = _SPECIAL[separator]
-    while match := special.search(text, at):
+    for _ in range(PARTS_LIMIT):
+        match = special.search(text, at)
+        if match is None:
+            pieces.append(text[start:])
+            return pieces
         at = match.start()
         if text[at] == '"':
             at = end_of_quoted(text, at)
@@ -59,8 +69,7 @@ def split_outside(text: str, separator: str) -> list[str]:
         else:
             pieces.append(text[start:at])
             start = at = at + 1
-    pieces.append(text[start:])
-    return pieces
+    raise WireError("too_many_parts")
 
 
 def split_list(text: str) -> list[str]:

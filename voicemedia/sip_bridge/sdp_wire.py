@@ -6,8 +6,10 @@ from typing import Final
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.grammar_wire import natural
 
-LINE_LIMIT: Final = 2000
+LINE_LIMIT: Final = 600
 MEDIA_LIMIT: Final = 32
+FORMATS_LIMIT: Final = 128
+"There are no more payload types."
 
 DIRECTIONS: Final = ("sendrecv", "sendonly", "recvonly", "inactive")
 
@@ -102,10 +104,10 @@ class Session(Section):
             if kind == "m":
                 section = _media(value)
                 session.media.append(section)
+                if len(session.media) > MEDIA_LIMIT:
+                    raise WireError("too_large")
             else:
                 section.lines.append((kind, value))
-        if len(session.media) > MEDIA_LIMIT:
-            raise WireError("too_large")
         return session
 
     def address_of(self, media: Media) -> str:
@@ -152,7 +154,7 @@ def _address(value: str) -> str:
 
 def _media(value: str) -> Media:
     parts = value.split()
-    if len(parts) < 4:
+    if not 4 <= len(parts) <= 3 + FORMATS_LIMIT:
         raise WireError("bad_media", value[:80])
     port, slash, count = parts[1].partition("/")
     return Media([], parts[0], natural(port, 65536, "bad_media"), parts[2], tuple(parts[3:]), slash + count)

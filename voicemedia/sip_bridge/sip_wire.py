@@ -17,6 +17,9 @@ from voicemedia.sip_bridge.via_wire import Via
 
 VERSION: Final = "SIP/2.0"
 
+ADDRESSES_LIMIT: Final = 64
+"Of one list header; a request that has passed so many proxies is lost anyway."
+
 REASONS: Final = {
     100: "Trying",
     180: "Ringing",
@@ -147,7 +150,10 @@ class Message:
 
     def addresses(self, key: str) -> list[Address]:
         """Return all addresses of a list header: `route`, `record-route`, `p-asserted-identity`, `diversion`."""
-        return [address for value in self.headers.all(key) if value for address in Address.parse_many(value)]
+        pieces = [piece for value in self.headers.all(key) if value for piece in split_outside(value, ",")]
+        if len(pieces) > ADDRESSES_LIMIT:
+            raise WireError("too_many_addresses", key)
+        return [Address.parse(piece) for piece in pieces]
 
     @property
     def content_type(self) -> str:
