@@ -51,7 +51,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     "Callers of one child who can speak at once under a grammar, and grammars kept ready; 10 MiB each."
     dictations: Annotated[int, Meta(ge=0, le=16)] = 1
     "Callers of one child who can dictate at once; 91 MiB each. 0: only what the grammars allow is understood."
-    reject_below: float = -1.8
+    reject_below: float = -1.7
     "By how much a free loop of phones may explain the sound better than a grammar: log likelihood a frame, * 1000."
     interim_ms: Annotated[int, Meta(ge=100)] = 200
     "Between two interim transcripts."

@@ -21,9 +21,10 @@ from voicemedia.stt.spelling import pronounce
 DICTATION: Final = ""
 "The grammar of free dictation."
 FRAME_MS: Final = 10
-MARGIN: Final = 3.6
+MARGIN: Final = 3.4
 "Thousandths of log likelihood a frame over which confidence falls from 1 to 0."
-FEWEST_FRAMES: Final = 20
+EDGES: Final = 15
+"Frames added to the words: their first and last phone always fit badly, which would weigh most on a `no`."
 VARIANT: Final = re.compile(r"\(\d+\)$")
 
 
@@ -121,7 +122,7 @@ class GrammarEars:
         frames = sum(
             segment.end_frame - segment.start_frame + 1 for segment in self._phones.seg() if _is_phone(segment)
         )
-        margin = 1000 * (sound - log(free.score)) / max(FEWEST_FRAMES, frames)
+        margin = 1000 * (sound - log(free.score)) / (frames + EDGES)
         if margin < self._reject_below:
             return None
         return _answer(utterance, found.hypstr, min(1.0, max(0.0, 1 + margin / MARGIN)), said)
