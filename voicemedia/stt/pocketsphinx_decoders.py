@@ -83,7 +83,8 @@ class GrammarEars:
             with open(dictionary, "w", encoding="utf-8") as file:
                 file.writelines(f"{line}\n" for line in lexicon)
             # Its own small dictionary, not all 134,860 words: 7 MiB and 60 ms, not 29 MiB and 290 ms.
-            # Without the lattice, and with a dearer next word, a third of the wrong words at a third of the time.
+            # Without the lattice, and with a dearer next word: 1.6 % word errors, not 10.3 (9.5, not 14.3, through
+            # the telephone), at a third of the time.
             self._decoder = decoder(lm=None, dict=dictionary, bestpath=False, wip=0.2, lw=3.0)
             phones = pocketsphinx.get_model_path("en-us/en-us-phone.lm.bin")
             self._phones = decoder(lm=None, allphone=phones, dict=dictionary, beam=1e-20, pbeam=1e-10, lw=2.0)
