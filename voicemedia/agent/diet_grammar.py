@@ -8,8 +8,19 @@ from collections.abc import Iterable
 from functools import cache
 from typing import Final
 
+from voicemedia.agent.diet_log import article
 from voicemedia.agent.diet_table import YES_NO_STATES, State
-from voicemedia.agent.diet_words import COUNTED, HOW_MADE, MEASURED, NUMBERS, PREPARATIONS, SOUNDS_LIKE, UNITS, plural
+from voicemedia.agent.diet_words import (
+    COUNTED,
+    HOW_MADE,
+    MEASURED,
+    NUMBERS,
+    PREPARATIONS,
+    SOUNDS_LIKE,
+    TOO_CLOSE,
+    UNITS,
+    plural,
+)
 
 COMMANDS: Final = (
     "that is all",
@@ -85,7 +96,7 @@ def _any_of(words: Iterable[str]) -> str:
     return " | ".join(dict.fromkeys(spelled(word) for word in words))
 
 
-_MEASURED: Final = tuple(food for foods in MEASURED.values() for food in foods)
+_MEASURED: Final = tuple(food for foods in MEASURED.values() for food in foods if food not in TOO_CLOSE)
 
 # A rule is copied wherever it is named, and every copy costs the decoder: each list of foods is named once.
 _RULES: Final = f"""
@@ -94,18 +105,20 @@ _RULES: Final = f"""
 <one_unit> = {_any_of(UNITS)};
 <many_units> = {_any_of(plural(unit) for unit in UNITS)};
 <made> = {_any_of(PREPARATIONS)};
-<one> = a | an | one | another;
 <many> = <numbers> | a couple of | one and a half | two and a half | half a dozen | a dozen;
 <some> = some | a few | a little | a lot of;
-<measure> = (<one> | half a | a small | a large) <one_unit> | (<many> | <hundreds>) <many_units>;
-<item> = <one> [<made>] ({_any_of(COUNTED)})
+<measure> = (<a> | half a | a small | a large) <one_unit> | (<many> | <hundreds>) <many_units>;
+<a> = a | one | another;
+<item> = <a> [<made>] ({_any_of(food for food in COUNTED if article(food) == "a")})
+       | (an | one | another) ({_any_of(food for food in COUNTED if article(food) == "an")})
+       | <a> <made> ({_any_of(food for food in COUNTED if article(food) == "an")})
        | [<many> | <some>] [<made>] ({_any_of(plural(food) for food in COUNTED)})
-       | [<measure> of | <one> | <some>] [<made>] ({_any_of(_MEASURED)});
+       | [<measure> of | <a> | <some>] [<made>] ({_any_of(_MEASURED)});
 <meal> = breakfast | lunch | dinner | a snack;
 <lead> = (i | we) (had | ate | drank) | for <meal> [i had] | i just had | i mean | sorry i had | no [i had]
        | change that to | (remove | delete) the;
 <foods> = [<lead>] <item> ((and | with | without) <item>)* [and that is all];
-<amount> = [about] (<measure> | <one> | <many> | <hundreds> | <some> | just one | not much);
+<amount> = [about] (<measure> | <a> | <many> | <hundreds> | <some> | just one | not much);
 <correction> = (no | make it | i mean) <numbers>;
 <command> = {_any_of(COMMANDS)};
 <yes_no> = {_any_of(YES_NO)};

@@ -188,8 +188,8 @@ _WHOLE: Final = [
     ),
     (
         Intent.NO,
-        r"no|not|none|nothing|i (did|do) not|never mind|not really|no no|not at all|nothing at all|not now"
-        r"|no not really|no i (did|do) not|(leave|keep) it|cancel",
+        r"no|no thank you|no thanks|not|none|nothing|i (did|do) not|never mind|not really|no no|not at all"
+        r"|nothing at all|not now|no not really|no i (did|do) not|(leave|keep) it|cancel",
     ),
 ]
 "Commands that are the whole turn, after its politeness is taken off."
