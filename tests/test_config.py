@@ -14,6 +14,7 @@ from voicemedia.config import (
     Route,
     Section,
     Server,
+    Stream,
     config_path,
     convert,
     decode,
@@ -47,7 +48,7 @@ def test_without_a_file_everything_has_its_default() -> None:
 def test_the_example_lists_every_key_with_its_default() -> None:
     raw = msgspec.toml.decode(EXAMPLE.read_bytes())
     written = read_config(str(EXAMPLE))
-    for name in ("server", "limits", "voice", "turns", "playout", "jitter", "log"):
+    for name in ("server", "limits", "voice", "turns", "playout", "jitter", "stream", "log"):
         assert set(raw[name]) == set(getattr(Config(), name).__struct_fields__)
         assert getattr(written, name) == getattr(Config(), name)
     assert set(raw["routes"][0]) == set(Route.__struct_fields__)
@@ -165,8 +166,11 @@ def test_a_loopback_address_exposes_nothing(host: str) -> None:
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.1", "", "voice.example.com"])
 def test_other_addresses_expose_routes_without_a_rule(host: str) -> None:
     guarded = Route("/b", allow=("10.0.0.0/8",))
-    (warning,) = exposure_warnings(Config(server=Server(host=host), routes=(Route("/a"), guarded)))
-    assert warning.startswith("/a takes calls from anybody")
+    stream, route = exposure_warnings(Config(server=Server(host=host), routes=(Route("/a"), guarded)))
+    assert stream.startswith("/stt/stream hears anybody")
+    assert route.startswith("/a takes calls from anybody")
+    closed = Config(server=Server(host=host), routes=(guarded,), stream=Stream(allow=("10.0.0.0/8",)))
+    assert exposure_warnings(closed) == []
 
 
 def test_sections_cannot_be_changed() -> None:

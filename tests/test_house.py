@@ -30,7 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "call": {*SHARED, "turns", "utterance", "speaker", "diary"},
     "ticker": set(),
     "switchboard": {*SHARED, "call", "diary", "ticker"},
-    "protocols": {*SHARED, "protocols"},
+    "transcribing": {*SHARED, "transcribing"},
+    # The streaming API is two doors, WebSocket and HTTP, to the same sessions.
+    "protocols": {*SHARED, "protocols", "transcribing"},
     "sip_bridge": {*SHARED, "sip_bridge"},
     "stt": {*SHARED, "stt"},
     "tts": {*SHARED, "tts"},

@@ -100,7 +100,10 @@ def test_health_is_ok_when_everything_can_serve() -> None:
         "version": __version__,
         "uptime_s": 2.5,
         "draining": False,
+        "service": "voicemedia",
         "active_calls": 2,
+        "active_sessions": 2,
+        "streaming": {},
         "providers": {"agents.diet": {"available": True, "reason": ""}},
     }
 

@@ -103,7 +103,7 @@ class Wanted:
 
 
 def wanted(config: Config) -> list[Wanted]:
-    """List every provider that has a table or is named by a route, each once."""
+    """List every provider that has a table or is named by a route or the streaming API, each once."""
     found = []
     for kind in ROOMS:
         tables: Mapping[str, Table] = getattr(config, kind)
@@ -113,8 +113,17 @@ def wanted(config: Config) -> list[Wanted]:
             name = getattr(route, field)
             if name != NOBODY or kind == "agents":
                 asked.setdefault(name, []).append(f"routes[{number}].{field}")
+        if kind == "stt":
+            for key, name in _named_by_stream(config):
+                asked.setdefault(name, []).append(key)
         found += [Wanted(kind, name, tables.get(name), tuple(keys)) for name, keys in asked.items()]
     return found
+
+
+def _named_by_stream(config: Config) -> list[tuple[str, str]]:
+    """List the recognizers the streaming API names, with their keys."""
+    named = [("stream.provider", config.stream.provider)] if config.stream.provider else []
+    return named + [(f"stream.providers[{number}]", name) for number, name in enumerate(config.stream.providers)]
 
 
 def load_all(config: Config) -> list[Chosen]:

@@ -32,6 +32,7 @@ from voicemedia.protocols.status import World, make_site
 from voicemedia.protocols.turns_page import TurnsPage
 from voicemedia.protocols.twilio_wire import TWILIO
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
+from voicemedia.speech_service import SpeechService
 from voicemedia.switchboard import Line, Switchboard
 from voicemedia.ticker import Ticker
 
@@ -58,9 +59,13 @@ class MediaServer(MultiService):
         self._missing = {f"{each.kind}.{each.name}": reason for each in chosen if (reason := each.missing())}
         self._troubles: dict[str, str] = dict(self._missing)
         self._sockets: dict[MediaStreamSocket, None] = {}
-        world = World(self.switchboard, self.metrics, self.troubles)
-        streams = {route.path: self._stream(route) for route in config.routes}
-        pages = {"/calls": TurnsPage(self.switchboard.diary)}
+        self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._providers, self.troubles)
+        world = World(self.switchboard, self.metrics, self.troubles, self.speech.sessions.read)
+        streams = {
+            **{route.path: self._stream(route) for route in config.routes},
+            **self.speech.streams(_websocket_limits(config), self.metrics),
+        }
+        pages = {"/calls": TurnsPage(self.switchboard.diary), **self.speech.pages(self.metrics)}
         self._site = make_site(
             streams,
             world,
@@ -184,6 +189,7 @@ class MediaServer(MultiService):
         now_ms = self._ticker.now_ms()
         for socket in tuple(self._sockets):
             socket.sweep(now_ms)
+        self.speech.sweep()
 
     # --- closing ---
 
@@ -206,7 +212,7 @@ class MediaServer(MultiService):
         """Close what is left, and see to it that the close frames leave before we do."""
         for socket in tuple(self._sockets):
             socket.hang_up(Goodbye.DRAINED)
-        waiting = [socket.is_gone for socket in self._sockets]
+        waiting = [socket.is_gone for socket in self._sockets] + self.speech.close()
         if waiting:
             every: Deferred[Any] = DeferredList(waiting)
             every.addTimeout(LAST_FRAMES_S, self._reactor, onTimeoutCancel=lambda result, _s: None)

@@ -62,19 +62,25 @@ class World:
     metrics: Metrics
     troubles: Callable[[], Mapping[str, str]]
     "For every provider, as `stt.pocketsphinx`: why it cannot serve; empty when it can."
+    transcribing: Callable[[], Mapping[str, Any]] = dict
+    "Counts of the streaming API: its sessions, and by provider what it did."
 
 
 def health(world: World, uptime_s: float) -> tuple[int, dict[str, object]]:
     """Tell whether calls should be sent here: 503 while draining, so that a balancer looks elsewhere."""
     troubles = world.troubles()
     draining = world.sessions.draining
+    transcribing = world.transcribing()
     status = "draining" if draining else "degraded" if any(troubles.values()) else "ok"
     return 503 if draining else 200, {
         "status": status,
         "version": __version__,
         "uptime_s": round(uptime_s, 3),
         "draining": draining,
+        "service": "voicemedia",
         "active_calls": len(world.sessions),
+        "active_sessions": len(world.sessions) + transcribing.get("active_sessions", 0),
+        "streaming": transcribing,
         "providers": {name: {"available": not trouble, "reason": trouble} for name, trouble in troubles.items()},
     }
 
@@ -82,15 +88,20 @@ def health(world: World, uptime_s: float) -> tuple[int, dict[str, object]]:
 def stats(world: World) -> dict[str, object]:
     """Count calls, frames and errors since the start."""
     sessions, metrics = world.sessions, world.metrics
-    live = sessions.live_by_route()
+    live, streams = sessions.live_by_route(), world.transcribing()
+    expired = sum(sessions.ended_by[why.value] for why in (Goodbye.IDLE, Goodbye.TOO_LONG))
     errors: dict[str, dict[str, int]] = {}
     for (carrier, kind), count in metrics.wire_errors.items():
         errors.setdefault(carrier, {})[kind] = count
     return {
-        "active_sessions": len(sessions),
-        "total_sessions": sessions.total,
-        "expired_sessions": sum(sessions.ended_by[why.value] for why in (Goodbye.IDLE, Goodbye.TOO_LONG)),
-        "refused_sessions": sessions.refused,
+        # Calls and streams together; what is of the streams alone stands below `streaming`.
+        "active_sessions": len(sessions) + streams.get("active_sessions", 0),
+        "total_sessions": sessions.total + streams.get("total_sessions", 0),
+        "expired_sessions": expired + streams.get("expired_sessions", 0),
+        "refused_sessions": sessions.refused + streams.get("refused_sessions", 0),
+        "active_calls": len(sessions),
+        "streaming": streams,
+        "providers": streams.get("providers", {}),
         "ended_sessions": dict(sessions.ended_by),
         "routes": {
             path: {"active": live[path], "total": total} for path, total in sorted(sessions.total_by_route.items())
@@ -281,7 +292,8 @@ class StatusSite(server.Site):
     noisy = False
 
     def __init__(self, root: IResource, *, timeout_s: int, max_body_bytes: int, reactor: Any) -> None:
-        super().__init__(root, timeout=timeout_s, reactor=reactor)
+        # Forms are read by the pages that take them, with limits, and answered with more than a bare 400.
+        super().__init__(root, timeout=timeout_s, reactor=reactor, parsePOSTFormSubmission=False)
         self.max_body_bytes = max_body_bytes
 
     def log(self, request: http.Request) -> None:

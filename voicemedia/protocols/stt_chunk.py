@@ -1,0 +1,314 @@
+"""`POST /stt/stream-chunk`: sound in pieces over HTTP, for clients without WebSockets.
+
+With a `session_id` of the client's own choice (or `new`) the chunks are one stream, and each answer has the text so
+far; without one each chunk stands alone.
+"""
+# twisted.web carries few types.
+# mypy: disallow-untyped-calls=False
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+from multipart import MultipartError, MultipartParser, ParserLimitReached, parse_options_header
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET
+
+from voicemedia import config
+from voicemedia.audio.wav import is_wav, other_sound, read_wav
+from voicemedia.errors import WireError
+from voicemedia.protocols import stt_stream_wire as wire
+from voicemedia.protocols.door import Door, peer_address
+from voicemedia.protocols.status import answer
+from voicemedia.transcribing.events import RATES_HZ, Event, Heard, Over, Trouble
+from voicemedia.transcribing.session import Session
+from voicemedia.transcribing.sessions import Key, Sessions
+
+PATH: Final = "/stt/stream-chunk"
+LOOK_S: Final = 0.25
+"How long a chunk that is not the last one waits for words."
+FIELD_BYTES: Final = 1024
+"Of a form field that is no sound."
+FIELDS: Final = 20
+OWNER: Final = "http"
+"Sessions of this door are not found by the other one, nor by another address if the client has named them."
+KNOWS_ALL: Final = 1 << 60
+"Nothing is told again: every answer has the whole text."
+RETRY_AFTER_S: Final = 1
+NEW: Final = "new"
+"The `session_id` that asks for one."
+STATUS: Final = {
+    "invalid_request": 400,
+    "forbidden": 403,
+    "session_not_found": 404,
+    "session_expired": 404,
+    "audio_too_large": 413,
+    "unsupported_media_type": 415,
+    "unsupported_audio_format": 415,
+    "invalid_parameter": 422,
+    "unsupported_language": 422,
+    "unsupported_sample_rate": 422,
+    "audio_format_error": 422,
+    "too_fast": 429,
+    "server_full": 503,
+    "provider_unavailable": 503,
+    "transcription_timeout": 503,
+}
+"Status by code."
+
+
+class Refused(Exception):
+    """The request is answered with an error."""
+
+    def __init__(self, code: str, message: str, retry_after_s: int | None = None) -> None:
+        super().__init__(message)
+        self.code, self.message, self.retry_after_s = code, message, retry_after_s
+
+
+# --- the form ---
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """One chunk and what is asked for it."""
+
+    audio: bytes
+    request: wire.Request
+    final: bool
+
+
+def read_form(request: Any) -> Form:
+    """Read the request.
+
+    :raises Refused: it is no form, or one of its fields is at fault.
+    """
+    kind, options = parse_options_header(request.getHeader("Content-Type") or "")
+    if kind != "multipart/form-data":
+        raise Refused("unsupported_media_type", "expected multipart/form-data with a file audio_chunk")
+    fields, audio = _parts(request.content, options.get("boundary", ""))
+    for name, values in request.args.items():
+        fields.setdefault(name.decode("utf-8", "replace"), [values[-1].decode("utf-8", "replace")])
+    if header := request.getHeader("X-Session-ID"):
+        fields.setdefault("session_id", [header])
+    if audio is None:
+        raise Refused("invalid_request", "there is no audio_chunk in the form")
+    asked = wire.read_parameters(fields)
+    if asked.faults:
+        fault = asked.faults[0]
+        code = "invalid_parameter" if fault.code in ("session_not_found", "provider_unavailable") else fault.code
+        raise Refused(code, fault.message)
+    try:
+        final = wire.read_flag("is_final_chunk")(fields.get("is_final_chunk", ["false"])[-1].strip() or "false")
+    except WireError as error:
+        raise Refused("invalid_parameter", str(error).partition(": ")[2]) from error
+    return Form(audio, asked, final)
+
+
+def _parts(content: Any, boundary: str) -> tuple[dict[str, list[str]], bytes | None]:
+    """Take the form apart: its fields, and the sound."""
+    fields: dict[str, list[str]] = {}
+    audio = None
+    try:
+        # The body has been limited before; what is a file is kept in memory like the body itself.
+        for part in MultipartParser(content, boundary, part_limit=FIELDS, spool_limit=1 << 30, memory_limit=1 << 31):
+            if part.name == "audio_chunk" or (audio is None and part.filename):
+                audio = part.raw
+            elif part.size > FIELD_BYTES:
+                raise Refused("invalid_request", f"the field {part.name[:40]} is too long")
+            else:
+                fields.setdefault(part.name, []).append(part.raw.decode("utf-8", "replace"))
+    except ParserLimitReached as error:
+        raise Refused("invalid_request", f"the form is too large: {error}") from error
+    except MultipartError as error:
+        raise Refused("invalid_request", f"the form is broken: {error}") from error
+    return fields, audio
+
+
+def sound_of(form: Form) -> tuple[int, bytes]:
+    """Return the sound and its rate in Hz: a WAV file says it itself.
+
+    :raises Refused: it is neither WAV nor PCM.
+    """
+    octets = form.audio
+    if name := other_sound(octets):
+        raise Refused("unsupported_audio_format", f"this is {name}; send WAV, or 16-bit PCM")
+    if not is_wav(octets):
+        if len(octets) % 2:
+            raise Refused("audio_format_error", f"{len(octets)} bytes: 16-bit samples have an even number")
+        return form.request.wish.rate_hz, octets
+    try:
+        rate_hz, pcm = read_wav(octets)
+    except WireError as error:
+        code = "audio_format_error" if error.kind == "bad_wav" else "unsupported_audio_format"
+        raise Refused(code, str(error)) from error
+    if rate_hz not in RATES_HZ:
+        raise Refused("unsupported_sample_rate", f"the WAV file has {rate_hz} Hz")
+    return rate_hz, pcm
+
+
+# --- one request ---
+
+
+class Answering:
+    """Reads a session on behalf of one request, until there is something to answer.
+
+    :param last_chunk: as the client has said.
+    :param done: told the status and the body.
+    """
+
+    writable = idle = True
+
+    def __init__(
+        self, session: Session, reactor: IReactorTime, last_chunk: bool, done: Callable[[int, dict[str, Any]], None]
+    ) -> None:
+        self._session, self._reactor, self._last_chunk, self._done = session, reactor, last_chunk, done
+        self._heard: Heard | None = None
+        self._trouble: Trouble | None = None
+        self._patience: IDelayedCall | None = None
+        self._begun = self._answered = False
+
+    def look(self) -> None:
+        """Wait a moment for words: more chunks are to come."""
+        self._begun = True
+        if self._heard is not None or self._session.over is not None:
+            self._finish()
+        else:
+            self._patience = self._reactor.callLater(LOOK_S, self._finish)
+
+    def take(self, number: int, event: Event, *, replayed: bool) -> None:
+        """Keep what will be answered (`Reader`)."""
+        match event:
+            case Heard():
+                self._heard = event
+                if self._begun:
+                    self._finish()
+            case Trouble():
+                self._trouble = event
+            case Over():
+                self._finish()
+
+    def dismissed(self) -> None:
+        """Leave the session to the next request (`Reader`)."""
+        self._finish()
+
+    def cancel(self) -> None:
+        """Answer nobody: the client has gone."""
+        self._answered = True
+        self._let_go()
+
+    def _let_go(self) -> None:
+        if self._patience is not None and self._patience.active():
+            self._patience.cancel()
+        self._session.detach(self)
+
+    def _finish(self) -> None:
+        if self._answered:
+            return
+        self._answered = True
+        self._let_go()
+        session = self._session
+        if session.over is not None and session.over.reason == "failed" and self._trouble is not None:
+            self._done(STATUS[self._trouble.code], wire.error(self._trouble))
+            return
+        guess = self._heard if self._heard is not None and not self._heard.transcript.final else None
+        self._done(200, wire.chunk_reply(session, guess, self._last_chunk))
+
+
+class ChunkPage(Resource):
+    """Answers `POST /stt/stream-chunk`.
+
+    :param trusted: proxies whose word is taken for who calls.
+    """
+
+    isLeaf = True
+
+    def __init__(
+        self, sessions: Sessions, door: Door, reactor: Any, stream: config.Stream, trusted: tuple[config.Network, ...]
+    ) -> None:
+        super().__init__()
+        self._sessions, self._door, self._reactor, self._stream = sessions, door, reactor, stream
+        self._trusted = trusted
+
+    def render(self, request: Any) -> int:
+        """Answer one chunk."""
+        if request.method != b"POST":
+            request.setHeader("Allow", "POST")
+            return self._refuse(request, 405, Refused("method_not_allowed", "only POST is taken here"))
+        try:
+            self._take(request)
+        except Refused as refused:
+            return self._refuse(request, STATUS[refused.code], refused)
+        return NOT_DONE_YET
+
+    def _refuse(self, request: Any, status: int, refused: Refused) -> int:
+        if refused.retry_after_s is not None:
+            request.setHeader("Retry-After", str(refused.retry_after_s))
+        body = wire.error(Trouble(refused.code, refused.message, self._reactor.seconds()))
+        return answer(request, status, msgspec.json.encode(body))
+
+    def _take(self, request: Any) -> None:
+        refusal = self._door.admit(request)
+        if refusal is not None:
+            raise Refused("forbidden", refusal.error)
+        form = read_form(request)
+        rate_hz, pcm = sound_of(form)
+        alone = not form.request.session_id
+        session = self._session(form, peer_address(request, self._trusted))
+        self._check(session, form, rate_hz, len(pcm))
+        answering = Answering(session, self._reactor, form.final, lambda status, body: _reply(request, status, body))
+        request.notifyFinish().addErrback(lambda _gone: _abandon(answering, session, alone))
+        session.attach(answering, KNOWS_ALL)
+        step = self._stream.max_chunk_s * session.wish.rate_hz * 2
+        for start in range(0, len(pcm), step):
+            session.hear(pcm[start : start + step])
+        if form.final or alone:
+            session.end()
+        else:
+            answering.look()
+
+    def _session(self, form: Form, peer: str) -> Session:
+        """Find the session of a chunk, or begin one."""
+        session_id = form.request.session_id
+        keys: list[Key] = [(OWNER, session_id), (f"{OWNER} {peer}", session_id)]
+        for key in keys:
+            if session_id and (session := self._sessions.find(key)):
+                return session
+            if self._sessions.was(key) == "expired":
+                raise Refused("session_expired", f"session {session_id} has expired")
+        if refused := self._sessions.refusal():
+            raise Refused("server_full", refused.reason, refused.retry_after_s)
+        wish, troubles = self._sessions.choose(form.request.wish)
+        if wish is None or troubles:
+            trouble = troubles[0]
+            known = "no provider" not in trouble.message
+            retry = RETRY_AFTER_S if trouble.code == "provider_unavailable" and known else None
+            raise Refused(trouble.code if known else "invalid_parameter", trouble.message, retry)
+        minted = session_id in ("", NEW)
+        return self._sessions.open(wish, (OWNER, "") if minted else keys[1], attended=False)
+
+    def _check(self, session: Session, form: Form, rate_hz: int, size: int) -> None:
+        """See that the session can take the chunk."""
+        says_rate = is_wav(form.audio) or "sample_rate" in form.request.given
+        if says_rate:
+            session.rate_is(rate_hz)
+        if says_rate and rate_hz != session.wish.rate_hz:
+            raise Refused("unsupported_sample_rate", f"the session has {session.wish.rate_hz} Hz, the chunk {rate_hz}")
+        if size > self._stream.max_ahead_s * session.wish.rate_hz * 2:
+            if not form.request.session_id:
+                session.close("refused")
+            raise Refused("audio_too_large", f"a chunk may be {self._stream.max_ahead_s} s long")
+        if session.congested:
+            message = f"sound is more than {self._stream.max_ahead_s} s ahead of time"
+            raise Refused("too_fast", message, RETRY_AFTER_S)
+
+
+def _reply(request: Any, status: int, body: dict[str, Any]) -> None:
+    answer(request, status, msgspec.json.encode(body))
+
+
+def _abandon(answering: Answering, session: Session, alone: bool) -> None:
+    answering.cancel()
+    if alone:
+        session.close("abandoned")

@@ -1,0 +1,120 @@
+"""Builds speech to text as a service: its sessions, and the two doors to them, `WS /stt/stream` and HTTP."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Final, cast
+
+from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.web.resource import IResource
+
+from voicemedia import config as configuration
+from voicemedia.audio.voice import Endpointer, make_detector
+from voicemedia.config import Config, Secret
+from voicemedia.interfaces import Provider, Recognizer
+from voicemedia.metrics import Metrics
+from voicemedia.protocols import stt_chunk, stt_stream
+from voicemedia.protocols.access import Access
+from voicemedia.protocols.door import Door
+from voicemedia.protocols.fast_websocket import FastWebSocketFactory, WebSocketLimits
+from voicemedia.protocols.stt_stream import Service, StreamSocket
+from voicemedia.protocols.websocket_resource import FastWebSocketResource
+from voicemedia.transcribing.session import Setting
+from voicemedia.transcribing.sessions import Sessions
+
+HIGH_WATER_BYTES: Final = 8192
+"A transcript is worth little when it is late: a client that does not read is noticed early."
+
+
+class SpeechService:
+    """Sessions and their doors.
+
+    :param providers: all of the server; recognizers among them may be asked for.
+    :param troubles: why a provider cannot serve, by its key such as `stt.google`; empty when it can.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        config: Config,
+        reactor: Any,
+        clock: Callable[[], int],
+        providers: Mapping[tuple[str, str], Provider],
+        troubles: Callable[[], Mapping[str, str]],
+    ) -> None:
+        self._config, self._reactor = config, reactor
+        recognizers = {name: cast(Recognizer, providers["stt", name]) for name in offered(config, providers)}
+        setting = Setting(config.stream, self._endpointer, clock, reactor.seconds, self._keep_summary)
+        self.sessions = Sessions(recognizers, lambda name: troubles().get(f"stt.{name}", ""), setting)
+        self.sockets: dict[StreamSocket, None] = {}
+        self._clock = clock
+
+    def streams(self, limits: WebSocketLimits, metrics: Metrics) -> dict[str, IResource]:
+        """Build what is behind the WebSocket path."""
+        service = Service(self.sessions, metrics, self._reactor.seconds, self.sockets)
+        factory = FastWebSocketFactory(lambda: StreamSocket(service), self._reactor, limits)
+        admit = stt_stream.make_admit(self._door(stt_stream.PATH, metrics), self.sessions)
+        return {stt_stream.PATH: FastWebSocketResource(factory, admit)}
+
+    def pages(self, metrics: Metrics) -> dict[str, IResource]:
+        """Build what is behind the HTTP path."""
+        door = self._door(stt_chunk.PATH, metrics)
+        config = self._config
+        trusted = configuration.networks(config.server.trusted_proxies)
+        return {stt_chunk.PATH: stt_chunk.ChunkPage(self.sessions, door, self._reactor, config.stream, trusted)}
+
+    def sweep(self) -> None:
+        """Let a second pass."""
+        self.sessions.sweep(self._clock())
+        for socket in tuple(self.sockets):
+            socket.sweep()
+
+    def close(self) -> list[Deferred[None]]:
+        """End all sessions and say goodbye; the Deferreds fire when the sockets are closed."""
+        self.sessions.drain()
+        for socket in tuple(self.sockets):
+            socket.hang_up()
+        return [socket.is_gone for socket in self.sockets]
+
+    # --- inside ---
+
+    def _door(self, path: str, metrics: Metrics) -> Door:
+        stream, server = self._config.stream, self._config.server
+        access = Access(_secret(stream.secret_env), configuration.networks(stream.allow))
+        trusted = configuration.networks(server.trusted_proxies)
+        return Door(path, access, None, server.public_url, trusted, lambda: None, metrics)
+
+    def _endpointer(self, rate_hz: int, silence_ms: int) -> Endpointer:
+        voice = self._config.voice
+        return Endpointer(
+            make_detector(voice.detector, rate_hz, voice.aggressiveness),
+            min_speech_ms=voice.min_speech_ms,
+            hangover_ms=silence_ms,
+            # A stream has no line that clicks when it is taken up: a word may stand at its very beginning.
+            ignore_first_ms=0,
+        )
+
+    def _keep_summary(self, summary: dict[str, Any]) -> None:
+        folder = self._config.stream.summaries
+        if not folder:
+            return
+        file = Path(folder) / f"{summary['session']['session_id'].replace(':', '_')}.json"
+        try:
+            file.write_text(json.dumps(summary, indent=2, ensure_ascii=False))
+        except OSError as error:
+            self.log.error("{file}: the summary cannot be written: {reason}", file=str(file), reason=error.strerror)
+
+
+def offered(config: Config, providers: Mapping[tuple[str, str], Provider]) -> list[str]:
+    """List the recognizers a session may name, the default one first."""
+    stream = config.stream
+    names = list(stream.providers) or [name for kind, name in providers if kind == "stt"]
+    if stream.provider:
+        names = [stream.provider, *(name for name in names if name != stream.provider)]
+    return names
+
+
+def _secret(name: str) -> Secret | None:
+    return configuration.secret(name) if name else None
