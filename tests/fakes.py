@@ -135,7 +135,9 @@ class FakeSynthesizer:
 
     stop = start
 
-    def speak(self, text: str, rate_hz: int, put: Callable[[bytes], None]) -> Deferred[None]:
+    def speak(
+        self, text: str, rate_hz: int, put: Callable[[bytes], None], word: Callable[[int, int], None]
+    ) -> Deferred[None]:
         self.spoken.append(text)
         done: Deferred[None] = Deferred(lambda _done: self.cancelled.append(text))
         self.waiting.append((text, put, done))

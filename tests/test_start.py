@@ -10,7 +10,7 @@ import sys
 import venv
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 from urllib.request import urlopen
 
 import pytest
@@ -81,7 +81,7 @@ class Started:
         self.lines += map(json.loads, (self._rest + out).splitlines())
         return self.process.returncode
 
-    def __enter__(self) -> "Started":
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_exc: object) -> None:

@@ -17,9 +17,13 @@ from voicemedia.tts.espeak import Espeak, Options, missing
 pytestmark = pytest.mark.skipif(bool(missing(Options())), reason=missing(Options()) or "installed")
 
 
+def unheard(at: int, ms: int) -> None:
+    """Take no note of a word."""
+
+
 async def spoken(voice: Espeak, text: str, rate_hz: int = 8000) -> bytes:
     pieces: list[bytes] = []
-    await voice.speak(text, rate_hz, pieces.append)
+    await voice.speak(text, rate_hz, pieces.append, unheard)
     return b"".join(pieces)
 
 
@@ -43,7 +47,7 @@ async def test_a_sentence_sounds_at_the_rate_that_was_asked_for(voice: Espeak) -
 async def test_sound_begins_to_come_long_before_the_sentence_is_complete(voice: Espeak) -> None:
     pieces: list[int] = []
     await voice.speak(
-        "This is a rather long sentence, spoken in many pieces.", 8000, lambda pcm: pieces.append(len(pcm))
+        "This is a rather long sentence, spoken in many pieces.", 8000, lambda pcm: pieces.append(len(pcm)), unheard
     )
     assert len(pieces) > 10
     assert max(pieces) < 16000 // 5
@@ -52,7 +56,7 @@ async def test_sound_begins_to_come_long_before_the_sentence_is_complete(voice: 
 @in_reactor
 async def test_a_cancelled_sentence_stops_and_the_next_one_is_spoken(voice: Espeak) -> None:
     heard: list[bytes] = []
-    first: Deferred[None] = voice.speak("I would go on for very long. " * 50, 8000, heard.append)
+    first: Deferred[None] = voice.speak("I would go on for very long. " * 50, 8000, heard.append, unheard)
     first.cancel()
     with pytest.raises(CancelledError):
         await first
@@ -74,7 +78,7 @@ async def test_a_killed_child_costs_no_word(voice: Espeak) -> None:
             killed.extend(voice._children.pids)
             os.kill(killed[0], signal.SIGKILL)
 
-    await voice.speak("One two three four five six seven eight nine ten.", 8000, put)
+    await voice.speak("One two three four five six seven eight nine ten.", 8000, put, unheard)
     assert killed
     assert abs(len(b"".join(pieces)) - len(whole)) < 1600
 
@@ -91,6 +95,18 @@ async def test_a_voice_that_does_not_exist_says_so() -> None:
 @in_reactor
 async def test_many_callers_are_served_at_once(voice: Espeak) -> None:
     sentences: list[list[bytes]] = [[] for _ in range(20)]
-    for done in [voice.speak(f"Caller number {n}.", 8000, heard.append) for n, heard in enumerate(sentences)]:
+    for done in [voice.speak(f"Caller number {n}.", 8000, heard.append, unheard) for n, heard in enumerate(sentences)]:
         await done
     assert all(len(b"".join(heard)) > 8000 for heard in sentences)
+
+
+@in_reactor
+async def test_the_voice_tells_when_each_word_begins(voice: Espeak) -> None:
+    words: list[tuple[int, int]] = []
+    pieces: list[bytes] = []
+    text = "Two eggs, and a slice of toast."
+    await voice.speak(text, 8000, pieces.append, lambda at, ms: words.append((at, ms)))
+    assert [text[at] for at, _ in words] == [word[0] for word in text.split()]
+    times = [ms for _, ms in words]
+    assert times == sorted(times)
+    assert times[-1] < len(b"".join(pieces)) / 16

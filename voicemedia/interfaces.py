@@ -243,8 +243,13 @@ class Recognizer(Provider, Protocol):
 class Synthesizer(Provider, Protocol):
     """A text-to-speech provider."""
 
-    def speak(self, text: str, rate_hz: int, put: Callable[[bytes], None]) -> Deferred[None]:
+    def speak(
+        self, text: str, rate_hz: int, put: Callable[[bytes], None], word: Callable[[int, int], None]
+    ) -> Deferred[None]:
         """Synthesize one sentence; `put` takes PCM at `rate_hz` in pieces of any even length.
+
+        `word(at, ms)` may be told that the word at character `at` of the text begins to sound `ms` after the start;
+        without it, what was heard of an interrupted sentence is guessed from its length.
 
         The Deferred fires after the last `put`, fails with `ProviderError`, and stops when cancelled.
         """

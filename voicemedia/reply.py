@@ -4,7 +4,8 @@ A `Reply` is the `Floor` the agent speaks to. Taken away (`cut`), it is unable t
 synthesizer still delivers goes nowhere. Sentences are synthesized in order, a few seconds ahead of what sounds.
 """
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -15,6 +16,8 @@ from voicemedia.interfaces import FRAME_MS, Expected, Synthesizer
 
 CHARACTERS_PER_S: Final = 15
 "How fast speech goes, for a sentence that was cut before its sound was complete."
+PAUSE_MS: Final = 160
+"Silence between two sentences; synthesizers leave none at the end of theirs."
 AHEAD_FRAMES: Final = 3_000 // FRAME_MS
 "Sound beyond which the next sentence is not yet synthesized: what a barge-in would throw away."
 
@@ -22,7 +25,7 @@ AHEAD_FRAMES: Final = 3_000 // FRAME_MS
 class Sentence:
     """One sentence and the place of its sound in the playout, in frames."""
 
-    __slots__ = ("end", "interruptible", "start", "text")
+    __slots__ = ("begins_ms", "end", "interruptible", "start", "text")
 
     def __init__(self, text: str, *, interruptible: bool) -> None:
         self.text = text
@@ -30,24 +33,36 @@ class Sentence:
         self.start: int | None = None
         self.end: int | None = None
         "None: its sound is not complete."
+        self.begins_ms: dict[int, int] = {}
+        "When the word at a character begins to sound, where the synthesizer tells."
+
+    def word(self, at: int, ms: int) -> None:
+        """Take note of the beginning of a word."""
+        self.begins_ms[at] = ms
 
     def heard(self, position: int) -> str:
         """Return the words that had sounded when the caller had heard up to `position`."""
         if self.start is None or position <= self.start:
             return ""
-        guess = self.start + max(1, len(self.text) * 1000 // CHARACTERS_PER_S // FRAME_MS)
-        end = self.end if self.end is not None else max(guess, position + 1)
-        if position >= end:
+        if self.end is not None and position >= self.end:
             return self.text
-        reached, words = len(self.text) * (position - self.start) / (end - self.start), []
-        at = 0
-        for word in self.text.split():
-            # A word counts when most of it has sounded.
-            if at + len(word) * 0.6 > reached:
-                break
-            words.append(word)
-            at += len(word) + 1
-        return " ".join(words)
+        heard_ms = (position - self.start) * FRAME_MS
+        # A word counts when most of it has sounded.
+        ends = [end for end, begins_ms, ends_ms in self._words() if begins_ms + 0.6 * (ends_ms - begins_ms) <= heard_ms]
+        return self.text[: max(ends, default=0)].rstrip()
+
+    def _words(self) -> Iterator[tuple[int, float, float]]:
+        """Yield for each word where it ends in the text, and when it begins and ends to sound, told or guessed."""
+        length_ms = len(self.text) * 1000 / CHARACTERS_PER_S
+        if self.end is not None and self.start is not None:
+            length_ms = (self.end - self.start) * FRAME_MS
+        starts = sorted(at for at in self.begins_ms if at < len(self.text))
+        if not starts:
+            starts = [match.start() for match in re.finditer(r"\S+", self.text)]
+        per_character = length_ms / len(self.text)
+        times = [self.begins_ms.get(at, at * per_character) for at in starts]
+        ends_ms = [*times[1:], max(length_ms, times[-1])]
+        yield from zip([*starts[1:], len(self.text)], times, ends_ms, strict=True)
 
 
 class Reply:
@@ -175,12 +190,16 @@ class Reply:
         if self._playout.put_frames - self._playout.heard_frames(self._clock()) > AHEAD_FRAMES:
             return
         sentence = self.sentences[self._next]
+        if self._next:
+            self._playout.put(bytes(self._rate_hz * PAUSE_MS // 1000 * 2), self._clock())
         self._next += 1
         sentence.start = self._playout.put_frames
         if self._synthesizer is None:
             self._complete(None, sentence)
             return
-        self._speaking = work = maybeDeferred(self._synthesizer.speak, sentence.text, self._rate_hz, self._put)
+        self._speaking = work = maybeDeferred(
+            self._synthesizer.speak, sentence.text, self._rate_hz, self._put, sentence.word
+        )
         work.addCallbacks(self._complete, self._give_up, callbackArgs=(sentence,), errbackArgs=(sentence,))
 
     def _working(self) -> bool:

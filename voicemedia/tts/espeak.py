@@ -67,13 +67,15 @@ class Espeak:
         """Stop them."""
         return self._children.stop()
 
-    def speak(self, text: str, rate_hz: int, put: Callable[[bytes], None]) -> Deferred[None]:
+    def speak(
+        self, text: str, rate_hz: int, put: Callable[[bytes], None], word: Callable[[int, int], None]
+    ) -> Deferred[None]:
         """Speak one sentence."""
         if self._missing:
             raise ProviderError(self._missing, retryable=False)
         options = self._options
         order = (text[:LONGEST_SENTENCE], options.voice, options.words_per_minute, options.pitch, rate_hz)
-        sentence = Sentence(order, put)
+        sentence = Sentence(order, put, word)
         sentence.seat = self._children.place(sentence)
         return sentence.done
 
@@ -81,8 +83,10 @@ class Espeak:
 class Sentence:
     """One sentence being spoken in a child; a new child goes on where the last one died."""
 
-    def __init__(self, order: tuple[str, str, int, int, int], put: Callable[[bytes], None]) -> None:
-        self._order, self._put = order, put
+    def __init__(
+        self, order: tuple[str, str, int, int, int], put: Callable[[bytes], None], word: Callable[[int, int], None]
+    ) -> None:
+        self._order, self._put, self._word = order, put, word
         self.done: Deferred[None] = Deferred(self._cancel)
         self.seat: Seat | None = None
         self._given = self._to_skip = 0
@@ -94,8 +98,11 @@ class Sentence:
         seat.send(self._order)
 
     def told(self, payload: bytes) -> None:
-        """Take sound, the end, or what went wrong."""
-        message: bytes | str | None = msgspec.msgpack.decode(payload)
+        """Take sound, the beginning of a word, the end, or what went wrong."""
+        message: bytes | list[int] | str | None = msgspec.msgpack.decode(payload)
+        if isinstance(message, list):
+            self._word(*message)
+            return
         if isinstance(message, bytes):
             skipped, self._to_skip = min(self._to_skip, len(message)), max(0, self._to_skip - len(message))
             self._given += len(message) - skipped

@@ -3,7 +3,8 @@
 espeak-ng has one global state and a licence (GPL-3) of its own; both stay in this process.
 
 A job begins with `[text, voice, words_per_minute, pitch, rate_hz]`; sound comes back as bytes of s16le at `rate_hz`,
-then `nil`, or a text that says what went wrong. `nil` cancels it.
+the beginning of each word as `[character, ms]`, at the end `nil`, or a text that says what went wrong.
+`nil` cancels it.
 """
 
 import ctypes
@@ -23,7 +24,27 @@ CHARS_UTF8: Final = 1
 POS_CHARACTER: Final = 1
 RATE, PITCH = 1, 3
 BUFFER_MS: Final = 60
-CALLBACK: Final = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.c_void_p)
+LIST_TERMINATED, WORD = 0, 1
+
+
+class Happening(ctypes.Structure):
+    """`espeak_EVENT`: what stands at a place of the sound."""
+
+    _fields_ = (
+        ("type", ctypes.c_int),
+        ("identifier", ctypes.c_uint),
+        ("text_position", ctypes.c_int),  # in characters, from 1
+        ("length", ctypes.c_int),
+        ("audio_position", ctypes.c_int),  # ms since the start
+        ("sample", ctypes.c_int),
+        ("user", ctypes.c_void_p),
+        ("id", ctypes.c_char * 8),
+    )
+
+
+CALLBACK: Final = ctypes.CFUNCTYPE(
+    ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctypes.c_int, ctypes.POINTER(Happening)
+)
 
 Job = tuple[str, str, int, int, int]
 
@@ -62,8 +83,13 @@ class Espeak:
             self._send(self._resampler.flush())
             self._parent.tell(number, None)
 
-    def _made(self, samples: Any, count: int, _events: Any) -> int:
+    def _made(self, samples: Any, count: int, happenings: Any) -> int:
         """Send what was made; 1 stops the synthesis."""
+        at = 0
+        while happenings and happenings[at].type != LIST_TERMINATED:
+            if happenings[at].type == WORD:
+                self._parent.tell(self._job, [happenings[at].text_position - 1, happenings[at].audio_position])
+            at += 1
         if samples and count > 0:
             self._send(self._resampler.feed(ctypes.string_at(samples, count * 2)))
         while (received := self._parent.receive(wait=False)) is not None:
