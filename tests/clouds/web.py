@@ -41,7 +41,7 @@ def read_form(request: Any) -> Form:
     request.content.seek(0)
     form = Form()
     try:
-        for part in multipart.MultipartParser(request.content, options["boundary"], strict=True):
+        for part in multipart.MultipartParser(request.content, options["boundary"], strict=True, memfile_limit=1 << 26):
             if part.filename:
                 form.files[part.name] = part
             else:

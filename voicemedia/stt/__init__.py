@@ -8,6 +8,8 @@ from typing import Final
 
 PROVIDERS: Final = {
     "pocketsphinx": "voicemedia.stt.pocketsphinx",
+    "scribe": "voicemedia.stt.scribe",
+    "scribe_realtime": "voicemedia.stt.scribe_realtime",
     "whisper": "voicemedia.stt.whisper",
 }
 "Name in the configuration -> module with `Options`, `missing` and `make`."

@@ -74,7 +74,7 @@ def words_of(answer: Answer, start_ms: int, end_ms: int) -> list[HeardWord]:
             return [
                 _timed(word, start_ms, HeardWord("", 0, 0, language=language)) for word in answer.words if _said(word)
             ]
-        return _spread(answer.text, HeardWord("", start_ms, end_ms, exact=False, language=language))
+        return spread(answer.text, HeardWord("", start_ms, end_ms, exact=False, language=language))
     told: list[HeardWord] = []
     for segment in answer.segments:
         if _made_up(segment, (end_ms - start_ms) / 1000):
@@ -83,7 +83,7 @@ def words_of(answer: Answer, start_ms: int, end_ms: int) -> list[HeardWord]:
         timed = [
             _timed(word, start_ms, doubts) for word in answer.words or () if _said(word) and _within(word, segment)
         ]
-        told += timed or _spread(segment.text, doubts)
+        told += timed or spread(segment.text, doubts)
     return told
 
 
@@ -132,7 +132,7 @@ def _timed(word: TimedWord, start_ms: int, doubts: HeardWord) -> HeardWord:
     return replace(doubts, text=word.word.strip(), start_ms=begin_ms, end_ms=max(begin_ms, finish_ms), exact=True)
 
 
-def _spread(text: str, doubts: HeardWord) -> list[HeardWord]:
+def spread(text: str, doubts: HeardWord) -> list[HeardWord]:
     """Cut a stretch of text into words and share its time among them by length."""
     texts = text.split()
     letters = sum(map(len, texts))

@@ -12,12 +12,9 @@ from dataclasses import dataclass, field, replace
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Transcript
 from voicemedia.stt.agreement import Agreement
+from voicemedia.stt.preroll import Preroll
 from voicemedia.stt.words import HeardWord, text_of, transcript_of
 
-PREROLL_MS = 500
-"Voice detection decides up to 300 ms late; a little breath before the first word does no harm."
-UNPROMPTED_MS = 30_000
-"Kept for an owner that has no voice detection and only says when to answer."
 SHORTEST_MS = 100
 "Servers refuse shorter sound."
 MOST_WAITING_MS = 120_000
@@ -74,9 +71,7 @@ class Windows:
         self._bytes_per_ms = rate_hz * 2 // 1000
         self._taken = 0
         "Bytes, since the start."
-        self._before = bytearray()
-        "Sound before the onset."
-        self._keep_before = UNPROMPTED_MS * self._bytes_per_ms
+        self._preroll = Preroll(rate_hz)
         self.sent_ms = 0
         "Sound asked about, overlaps and repetitions included: what a service bills."
         self._speaking: _Utterance | None = None
@@ -100,8 +95,7 @@ class Windows:
         """
         self._taken += len(pcm)
         if self._speaking is None:
-            self._before += pcm
-            del self._before[: -self._keep_before]
+            self._preroll.keep(pcm)
             return
         self._speaking.pcm += pcm
         if self.backlog_ms > MOST_WAITING_MS:
@@ -109,21 +103,17 @@ class Windows:
 
     def onset(self) -> None:
         """An utterance began, a little before now."""
-        self._keep_before = PREROLL_MS * self._bytes_per_ms
         if self._speaking is None:
-            self._speaking = self._begin()
+            self._speaking = self._begin(self._preroll.onset())
 
     def endpoint(self) -> None:
         """The utterance is over; one without an onset is empty, unless its owner never tells of any."""
         if self._speaking is None:
-            if self._keep_before < UNPROMPTED_MS * self._bytes_per_ms:
-                self._before.clear()
-            self._speaking = self._begin()
+            self._speaking = self._begin(self._preroll.endpoint())
         self._speaking.ended = True
         self._speaking = None
 
-    def _begin(self) -> _Utterance:
-        before, self._before = self._before[-self._keep_before :], bytearray()
+    def _begin(self, before: bytearray) -> _Utterance:
         start_ms = (self._taken - len(before)) // self._bytes_per_ms
         utterance = _Utterance(start_ms, before, start_ms)
         self._utterances.append(utterance)

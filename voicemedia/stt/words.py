@@ -22,6 +22,10 @@ class HeardWord:
     exact: bool = True
     "The end is the server's own and not interpolated: sound may be cut here."
     language: str = ""
+    glued: bool = False
+    "No space belongs before it, as between Chinese words."
+    weight: float = 0.0
+    "What it counts among others when doubts are averaged; 0: its duration."
 
     @property
     def key(self) -> str:
@@ -41,14 +45,14 @@ class HeardWord:
 
 def text_of(words: Iterable[HeardWord]) -> str:
     """Join words as written."""
-    return " ".join(word.text for word in words)
+    return "".join(word.text if word.glued else f" {word.text}" for word in words).strip()
 
 
 def confidence_of(words: Sequence[HeardWord]) -> float:
     """Tell how sure the server is of these words, 0 to 1: weighted by duration, less the chance of no speech."""
     if not words:
         return 0.0
-    weights = [max(1, word.end_ms - word.start_ms) for word in words]
+    weights = [word.weight or max(1, word.end_ms - word.start_ms) for word in words]
     total = sum(weights)
     logprob = sum(word.logprob * weight for word, weight in zip(words, weights, strict=True)) / total
     no_speech = sum(word.no_speech * weight for word, weight in zip(words, weights, strict=True)) / total
