@@ -7,12 +7,14 @@ from itertools import count
 from random import Random
 
 from voicemedia.errors import WireError
+from voicemedia.sip_bridge.call_wire import CallState
 from voicemedia.sip_bridge.codec_wire import PCMA, PCMU
-from voicemedia.sip_bridge.flow_wire import Event, Flow, Incoming, Transmit
+from voicemedia.sip_bridge.flow_wire import Destination, Ended, Event, Flow, Incoming, Transmit
 from voicemedia.sip_bridge.framing_wire import read_datagram
 from voicemedia.sip_bridge.incoming_wire import IncomingCall
 from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
 from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
+from voicemedia.sip_bridge.session_timer_wire import SessionTerms
 from voicemedia.sip_bridge.sip_wire import Request, Response
 from voicemedia.sip_bridge.user_agent_wire import Settings, UserAgent
 
@@ -52,12 +54,11 @@ class Host:
             self.transport, f"{self.name}.test:5060", (f"{peer}.test", 5060), 0 if self.transport == "UDP" else 1
         )
 
-    def dial(self, peer: str, media: Negotiation | None = None) -> OutgoingCall:
-        uri = f"sip:bot@{peer}.test:5060"
-        offer = media or self.media()
-        call = self.agent.dial(
-            uri, f'"A, B" <sip:{self.name}@{self.name}.test>', offer, self.flow(peer), self.net.now_ms
-        )
+    def dial(
+        self, peer: str, media: Negotiation | None = None, headers: tuple[tuple[str, str], ...] = ()
+    ) -> OutgoingCall:
+        to = Destination(f"sip:bot@{peer}.test:5060", f'"A, B" <sip:{self.name}@{self.name}.test>', headers)
+        call = self.agent.dial(to, media or self.media(), self.flow(peer), self.net.now_ms)
         self.net.flush(self)
         return call
 
@@ -134,7 +135,7 @@ class Net:
 
     def _send(self, host: Host, output: Transmit) -> None:
         message = output.message
-        peer = output.hop.host if output.hop is not None else output.reply_to[0]
+        peer = output.hop.host if output.hop is not None else output.address[0]
         target = self.hosts.get(peer.removesuffix(".test"))
         raw = message.encode()
         what = (
@@ -174,3 +175,45 @@ def answering(host: Host, after_ms: int = 0) -> None:
             net.at(net.now_ms + after_ms, lambda: call.answer(host.media(), net.now_ms))
 
     host.on_event = on_event
+
+
+QUIET = Settings(session=SessionTerms(0))
+"No session timers: the ladder shows only what the test is about."
+
+
+def pair(settings: Settings = QUIET) -> tuple[Net, Host, Host]:
+    net = Net()
+    return net, net.host("a", settings), net.host("b", settings)
+
+
+def up(settings: Settings = QUIET) -> tuple[Net, Host, Host, OutgoingCall, IncomingCall]:
+    """Return a call that is up, with the ladder cleared."""
+    net, a, b = pair(settings)
+    answering(b)
+    call = a.dial("b")
+    net.run(200)
+    assert call.state is b.calls[0].state is CallState.UP
+    net.ladder.clear()
+    return net, a, b, call, b.calls[0]
+
+
+def ended(host: Host) -> tuple[bool, int, int]:
+    """Return how the one call of a host ended: by the peer, status, cause."""
+    (event,) = [event for event in host.events if isinstance(event, Ended)]
+    return event.by_peer, event.status, event.cause
+
+
+def first(method: str, times: int = 1) -> "Losing":
+    return Losing(method, times)
+
+
+class Losing:
+    """Loses the first few of a kind of message: `INVITE`, `200 INVITE`."""
+
+    def __init__(self, what: str, times: int) -> None:
+        self.what, self.times = what, times
+
+    def __call__(self, message: Request | Response) -> bool:
+        name = message.method if isinstance(message, Request) else f"{message.status} {message.cseq.method}"
+        self.times -= name == self.what
+        return name == self.what and self.times >= 0

@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from voicemedia.errors import WireError
+from voicemedia.sip_bridge.flow_wire import Flow, Incoming, Transmit
 from voicemedia.sip_bridge.framing_wire import Stream, read_datagram
 from voicemedia.sip_bridge.reaction_wire import Abilities, bad_response, refusal
 from voicemedia.sip_bridge.sip_wire import Request, Response
+from voicemedia.sip_bridge.user_agent_wire import UserAgent
 
 TORTURE = Path(__file__).parents[2] / "shared/vectors/sip"
 MANIFEST: list[dict[str, Any]] = json.loads((TORTURE / "rfc4475/manifest.json").read_text()) if TORTURE.exists() else []
@@ -64,6 +66,26 @@ TCP_DIFFERS = {"clerr": ("drop",), "inv2543": ("400",), "baddn": ("drop",), "tes
 def test_the_reaction_over_tcp_is_one_the_rfc_allows(entry: dict[str, Any]) -> None:
     found = reaction(over_tcp((TORTURE / entry["file"]).read_bytes()))
     assert found in TCP_DIFFERS.get(Path(entry["file"]).stem, entry["uas_reaction"])
+
+
+@needs_vectors
+@pytest.mark.parametrize("entry", CASES, ids=lambda entry: entry["file"])
+def test_a_whole_user_agent_reacts_alike(entry: dict[str, Any]) -> None:
+    agent = UserAgent(lambda: "token", lambda: 0.5)
+    message = over_udp((TORTURE / entry["file"]).read_bytes())
+    if message is None:
+        return
+    agent.receive(message, Flow("UDP", "192.0.2.1:5060", ("198.51.100.9", 5060)), 0)
+    outputs = agent.outputs()
+    sent = [output.message.encode() for output in outputs if isinstance(output, Transmit)]
+    statuses = [raw.split(b" ", 2)[1].decode() for raw in sent]
+    called = any(isinstance(output, Incoming) for output in outputs)
+    found = "accept" if called or statuses == ["200"] else "".join(statuses) or "drop"
+    if isinstance(message, Response):
+        # An answer to nothing of ours: whether well or ill formed, nothing follows.
+        assert found == "drop"
+    else:
+        assert found in entry["uas_reaction"] or entry["uas_reaction"] == ["must not crash"]
 
 
 @needs_vectors

@@ -13,6 +13,7 @@ from voicemedia.sip_bridge.exchange_wire import Exchange
 from voicemedia.sip_bridge.flow_wire import Ended, Event, Incoming
 from voicemedia.sip_bridge.framing_wire import read_datagram
 from voicemedia.sip_bridge.headers_wire import Headers
+from voicemedia.sip_bridge.keepalive_wire import Keepalive
 from voicemedia.sip_bridge.register_wire import Account, Registration, Standing
 from voicemedia.sip_bridge.session_timer_wire import SessionTerms
 from voicemedia.sip_bridge.sip_wire import Message, Request, Response
@@ -134,6 +135,19 @@ def test_a_call_that_cannot_be_replaced(early: bool, replaces: str, status: int)
     assert got == [status]
 
 
+@pytest.mark.parametrize(("uri", "status"), [("sip:b.test:5060", 481), ("sip:somebody@example.com", 180)])
+def test_a_tag_we_never_gave(uri: str, status: int) -> None:
+    net = Net()
+    a, b = net.host("a", QUIET), net.host("b", QUIET)
+    answering(b, 1000)
+    request = a.agent.new_request("INVITE", Uri.parse(uri), "<sip:a@a>", "<sip:b@b>;tag=stale")
+    request.headers.add("Contact", "<sip:a@a.test>")
+    got: list[int] = []
+    exchange = Exchange(request, a.flow("b"), None, lambda _, response, __: got.append(response.status))
+    net.do(lambda: a.agent.request(exchange, net.now_ms))
+    assert got == [status]
+
+
 # --- registrations ---
 
 
@@ -223,6 +237,39 @@ def test_a_registrar_may_say_when_to_come_back() -> None:
     assert registrar.seen == ["1:600@0"]
     registrar.run(310_000)
     assert registrar.registration.standing is Standing.IN
+
+
+# --- whether the peer is there ---
+
+PROBES = [
+    ("a peer that answers stays up", "200 404 405 200", "++++"),
+    ("one or two lost answers are no outage", "200 408 503 200 408 200", "++++++"),
+    ("three are, and one answer does not end it", "408 408 408 200 408 200 200", "++----+"),
+]
+"Answers in order -> whether calls may be sent there after each."
+
+
+@pytest.mark.parametrize(("name", "answers", "states"), PROBES, ids=[row[0] for row in PROBES])
+def test_a_peer_is_up_or_down(name: str, answers: str, states: str) -> None:
+    net = Net()
+    a = net.host("a", QUIET)
+    keepalive = Keepalive(a.agent, Uri.parse("sip:peer.test"), a.flow("peer"))
+    found, now_ms = "", 0
+    waits: list[int | None] = []
+    for status in map(int, answers.split()):
+        assert keepalive.next_due_ms is not None
+        now_ms = keepalive.next_due_ms
+        keepalive.due(now_ms)
+        waits.append(keepalive.next_due_ms)
+        net.flush(a)
+        probe = net.sent.pop()
+        assert isinstance(probe, Request) and probe.method == "OPTIONS"
+        a.agent.receive(probe.answer(status, to_tag="t"), a.flow("peer"), now_ms)
+        found += "+" if keepalive.up else "-"
+    assert found == states
+    assert waits == [None] * len(states), "two probes at a time"
+    # Sure of a living peer we ask seldom, in doubt soon.
+    assert (keepalive.next_due_ms or 0) - now_ms == (30_000 if states.endswith(("+++", "----+")) else 5000)
 
 
 # --- who calls ---

@@ -47,19 +47,34 @@ class Flow:
 
 @dataclass(frozen=True, slots=True)
 class Transmit:
-    """Put a message on the wire: a response along its Via, a request to `hop`, best over `flow`."""
+    """Put a message on the wire."""
 
     message: Request | Response
     flow: Flow
     hop: Uri | None = None
+    "For a request in a dialog: where its route leads, over `flow` if that leads there too. None: over `flow`."
 
     @property
-    def reply_to(self) -> tuple[str, int]:
-        """Where a response goes: along its Via, or back to the peer when that cannot be read."""
+    def address(self) -> tuple[str, int]:
+        """Where it goes without a `hop`: to the peer, or, a response over UDP, along its Via when that can be read."""
+        if self.flow.reliable or isinstance(self.message, Request):
+            return self.flow.peer
         try:
-            return self.flow.peer if self.flow.reliable else self.message.via.reply_to
+            return self.message.via.reply_to
         except WireError:
             return self.flow.peer
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Whom to call, as whom, and what else to say."""
+
+    uri: str
+    "`sip:+15551234@provider.example`, `tel:+15551234`."
+    caller: str
+    'The From value without a tag: `"Bot" <sip:bot@example.com>`.'
+    headers: tuple[tuple[str, str], ...] = ()
+    "P-Asserted-Identity, Privacy, Diversion, Identity, Referred-By, Replaces, Route ..."
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +109,14 @@ class MediaChanged:
 
     call: Call
     agreement: Agreement
+
+
+@dataclass(frozen=True, slots=True)
+class MediaRefused:
+    """The peer did not take our change; everything stays as it was agreed before."""
+
+    call: Call
+    status: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,5 +160,7 @@ class Ended:
     "The failure of a call of ours, with its Contact (3xx), Retry-After, Warning."
 
 
-Event = Incoming | Progress | Answered | MediaChanged | KeyPressed | TransferAsked | TransferReport | Ended
+Event = (
+    Incoming | Progress | Answered | MediaChanged | MediaRefused | KeyPressed | TransferAsked | TransferReport | Ended
+)
 Output = Transmit | Event

@@ -11,7 +11,7 @@ from voicemedia.sip_bridge.call_wire import SDP, Call, CallState
 from voicemedia.sip_bridge.caller_wire import session_id
 from voicemedia.sip_bridge.dialog_wire import Dialog
 from voicemedia.sip_bridge.exchange_wire import Exchange
-from voicemedia.sip_bridge.flow_wire import Answered, Ended, Flow, Progress
+from voicemedia.sip_bridge.flow_wire import Answered, Destination, Ended, Flow, Progress
 from voicemedia.sip_bridge.offer_wire import Agreement, Negotiation
 from voicemedia.sip_bridge.prack_wire import ReliableReceiver
 from voicemedia.sip_bridge.reason_wire import Reason, cause_of
@@ -50,9 +50,12 @@ class OutgoingCall(Call):
         "The INVITE that has got a provisional response: only now may it be canceled."
         self._canceling = False
 
-    def start(self, uri: Uri, caller: str, now_ms: int) -> None:
+    def start(self, to: Destination, now_ms: int) -> None:
         """Send the INVITE."""
-        invite = self.agent.new_request("INVITE", uri, caller, f"<{uri}>")
+        uri = Uri.parse(to.uri)
+        invite = self.agent.new_request("INVITE", uri, to.caller, f"<{uri.bare()}>")
+        for name, value in to.headers:
+            invite.headers.add(name, value)
         invite.headers.add("Contact", self.flow.contact)
         self.agent.allow(invite)
         self.identify(invite)
@@ -64,10 +67,10 @@ class OutgoingCall(Call):
             invite.headers.one("to"),
             invite.sender.tag or "",
             "",
-            uri,
+            uri.bare(),
             caller=True,
         )
-        self._exchange = Exchange(invite, self.flow, uri, self._answered)
+        self._exchange = Exchange(invite, self.flow, None, self._answered)
         self.agent.request(self._exchange, now_ms)
 
     def hang_up(self, now_ms: int, reason: Reason | None = None) -> None:

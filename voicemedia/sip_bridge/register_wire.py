@@ -85,7 +85,7 @@ class Registration:
         contact = self.flow.contact.replace("<sip:", f"<sip:{account.user}@", 1)
         request.headers.add("Contact", f"{contact};expires={expires_s}")
         request.headers.add("Expires", str(expires_s))
-        exchange = Exchange(request, self.flow, account.registrar, self._answered if expires_s else _forgotten)
+        exchange = Exchange(request, self.flow, None, self._answered if expires_s else _forgotten)
         self._last = request
         self.agent.request(exchange, now_ms)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.body_wire import body_of
 from voicemedia.sip_bridge.exchange_wire import Exchange
-from voicemedia.sip_bridge.flow_wire import MediaChanged
+from voicemedia.sip_bridge.flow_wire import MediaChanged, MediaRefused
 from voicemedia.sip_bridge.reason_wire import Reason
 from voicemedia.sip_bridge.session_timer_wire import SessionTimer, Wake, agree, agreed, ask, too_short
 from voicemedia.sip_bridge.sip_wire import Request, Response
@@ -208,6 +208,8 @@ class Session:
         else:
             if request.body and self.call.media is not None:
                 self.call.media.abandon()
+                if response.status not in (422, 491):
+                    self.call.agent.tell(MediaRefused(self.call, response.status))
             self._refused(request, response, now_ms)
         self.resume(now_ms)
         self.call.agent.noted(self.call)

@@ -13,7 +13,7 @@ from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.dialog_wire import DialogKey, key_of_request
 from voicemedia.sip_bridge.digest_wire import Credentials, is_stale
 from voicemedia.sip_bridge.exchange_wire import Exchange
-from voicemedia.sip_bridge.flow_wire import Event, Flow, Incoming, Output, Transmit
+from voicemedia.sip_bridge.flow_wire import Destination, Event, Flow, Incoming, Output, Transmit
 from voicemedia.sip_bridge.grammar_wire import split_outside
 from voicemedia.sip_bridge.incoming_wire import IncomingCall
 from voicemedia.sip_bridge.offer_wire import Negotiation
@@ -33,7 +33,7 @@ from voicemedia.sip_bridge.transaction_wire import (
     Timing,
 )
 from voicemedia.sip_bridge.transactions_wire import Effect, Transactions
-from voicemedia.sip_bridge.uri_wire import Uri
+from voicemedia.sip_bridge.uri_wire import Uri, split_host
 from voicemedia.sip_bridge.via_wire import MAGIC, Via
 
 
@@ -120,14 +120,13 @@ class UserAgent:
         if transaction is not None:
             self._perform(self._transactions.broken(transaction, now_ms), now_ms)
 
-    def dial(self, uri: str, caller: str, media: Negotiation, flow: Flow, now_ms: int) -> OutgoingCall:
-        """Call somebody.
+    def dial(self, to: Destination, media: Negotiation, flow: Flow, now_ms: int) -> OutgoingCall:
+        """Call somebody; the INVITE goes out over `flow`.
 
-        :param caller: the From value without a tag: `"Bot" <sip:bot@example.com>`.
-        :raises WireError: when `uri` or `caller` is none.
+        :raises WireError: when the destination or the caller is no address.
         """
         call = OutgoingCall(self, flow, media)
-        call.start(Uri.parse(uri), caller, now_ms)
+        call.start(to, now_ms)
         return call
 
     def request(self, exchange: Exchange, now_ms: int) -> None:
@@ -259,7 +258,7 @@ class UserAgent:
         elif call is not None:
             call.receive(transaction, request, now_ms)
             self.noted(call)
-        elif request.recipient.tag or request.method not in ("INVITE", "OPTIONS"):
+        elif request.method not in ("INVITE", "OPTIONS") or _meant_for_a_call(transaction, request):
             self.respond(transaction, request.answer(481, to_tag=self.token()), now_ms)
         elif request.method == "OPTIONS":
             response = request.answer(200, to_tag=self.token())
@@ -327,6 +326,18 @@ def _stamp(request: Request, flow: Flow) -> None:
     stamped = via.stamped(*flow.peer)
     if stamped != via:
         request.headers.replace("via", ",".join([str(stamped), *rest]))
+
+
+def _meant_for_a_call(transaction: ServerTransaction, request: Request) -> bool:
+    """Tell whether a request belongs to a dialog we do not have.
+
+    One with a tag of ours comes to our Contact. A tag on a request for somebody's name is left over from
+    something else, and may be taken as a new one (RFC 3261, section 12.2.2; RFC 4475, section 3.1.1.1).
+    """
+    if not request.recipient.tag:
+        return False
+    assert isinstance(transaction.flow, Flow)
+    return Uri.parse(request.uri).host == split_host(transaction.flow.local)[0]
 
 
 def _invitation(request: Request) -> tuple[str, str | None, CSeq]:
