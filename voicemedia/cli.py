@@ -10,6 +10,7 @@ COMMANDS: Final = {
     "call": ("voicemedia.callers.call_command", "call the server as a carrier does and show the conversation"),
     "storm": ("voicemedia.callers.storm_command", "place many calls at once and account for every frame"),
     "doctor": ("voicemedia.doctor", "say what of a configuration works on this machine, and what is missing"),
+    "transcribe": ("voicemedia.transcribe", "stream a WAV file to the server and print what it understands"),
 }
 "Name of the command: the module with its `add_arguments(parser)` and `run(args) -> int`, and what it does."
 

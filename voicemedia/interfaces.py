@@ -229,7 +229,8 @@ class Traits:
 class Recognizer(Provider, Protocol):
     """A speech-to-text provider.
 
-    A recognizer that differs from `Traits()` has an attribute `traits`. A recognition that may lag behind its
+    A recognizer that differs from `Traits()` has an attribute `traits`; one that hears certain languages only has
+    them in an attribute `languages` (BCP 47, the first is what it falls back to). A recognition that may lag behind its
     caller has an attribute `backlog_ms`: the sound it has taken and not yet sent.
     """
 

@@ -20,6 +20,8 @@ from voicemedia.protocols.door import Door
 from voicemedia.protocols.fast_websocket import FastWebSocketFactory, WebSocketLimits
 from voicemedia.protocols.stt_stream import Service, StreamSocket
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
+from voicemedia.stt.failover import Place
+from voicemedia.stt.renewing import RenewingRecognizer
 from voicemedia.transcribing.session import Setting
 from voicemedia.transcribing.sessions import Sessions
 
@@ -45,7 +47,9 @@ class SpeechService:
         troubles: Callable[[], Mapping[str, str]],
     ) -> None:
         self._config, self._reactor = config, reactor
-        recognizers = {name: cast(Recognizer, providers["stt", name]) for name in offered(config, providers)}
+        places = {name: Place(cast(Recognizer, providers["stt", name])) for name in offered(config, providers)}
+        # A stream of the provider's that ends, fails or stalls in the middle of a session costs no word.
+        recognizers = {name: RenewingRecognizer([place], reactor) for name, place in places.items()}
         setting = Setting(config.stream, self._endpointer, clock, reactor.seconds, self._keep_summary)
         self.sessions = Sessions(recognizers, lambda name: troubles().get(f"stt.{name}", ""), setting)
         self.sockets: dict[StreamSocket, None] = {}

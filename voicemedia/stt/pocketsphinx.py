@@ -82,6 +82,7 @@ class PocketsphinxRecognizer:
     """Hears many callers with a few children."""
 
     name = "pocketsphinx"
+    languages = (LANGUAGE,)
 
     def __init__(self, options: Options, reactor: Reactor) -> None:
         self.options = options

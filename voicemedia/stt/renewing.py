@@ -13,7 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
 from voicemedia.errors import ProviderError
-from voicemedia.interfaces import Expected, Hearing, Transcript
+from voicemedia.interfaces import Expected, Hearing, Traits, Transcript
 from voicemedia.stt.attempts import Attempts
 from voicemedia.stt.continuity import Continuity
 from voicemedia.stt.failover import Lineup, Place
@@ -35,6 +35,17 @@ class RenewingRecognizer:
         self.live: dict[RenewingRecognition, None] = {}
         self._reactor = reactor
         self._ticking: IDelayedCall | None = None
+
+    @property
+    def traits(self) -> Traits:
+        """Tell the price of the preferred one; all else that is peculiar to them is taken care of here."""
+        return Traits(usd_per_hour=self.lineup.places[0].traits.usd_per_hour)
+
+    @property
+    def languages(self) -> tuple[str, ...]:
+        """Tell what the preferred one hears; empty: it does not say."""
+        spoken: tuple[str, ...] = getattr(self.lineup.places[0].recognizer, "languages", ())
+        return spoken
 
     @property
     def trouble(self) -> str:

@@ -381,6 +381,8 @@ class Session:
     def _close(self, reason: str) -> None:
         """Say goodbye; nothing is said after it."""
         for ear in self._ears:
+            # A recognition over streams that are renewed keeps an account of them.
+            self.totals.renewals += getattr(getattr(ear.recognition, "tally", None), "renewals", 0)
             ear.close()
         self._ears.clear()
         summary = self.totals.summary(reason, self._setting.time_of_day(), self._setting.clock() - self.last_audio_ms)

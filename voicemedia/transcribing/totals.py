@@ -26,6 +26,7 @@ class Totals:
         self.interims = 0
         self.latencies_ms: list[float] = []
         self.billed_s = 0.0
+        self.renewals = 0
         self._chunks = self._bytes = 0
         self.text = ""
         "Everything that is final."
@@ -95,7 +96,7 @@ class Totals:
                 "provider": self.wish.provider,
                 "language": self.wish.language,
                 "sample_rate": self.wish.rate_hz,
-                "renewal_count": 0,
+                "renewal_count": self.renewals,
                 "total_chunks_sent": self._chunks,
                 "total_bytes_sent": self._bytes,
                 "time_since_last_audio": round(since_audio_ms / 1000, 3),
