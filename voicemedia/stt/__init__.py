@@ -10,6 +10,7 @@ PROVIDERS: Final = {
     "pocketsphinx": "voicemedia.stt.pocketsphinx",
     "scribe": "voicemedia.stt.scribe",
     "scribe_realtime": "voicemedia.stt.scribe_realtime",
+    "google": "voicemedia.stt.google",
     "whisper": "voicemedia.stt.whisper",
 }
 "Name in the configuration -> module with `Options`, `missing` and `make`."
