@@ -202,7 +202,7 @@ def test_a_reliable_response_that_came_too_early_is_not_acknowledged() -> None:
     responses = []
     for rseq in ("5", "7", "6", "x"):
         response = invite().answer(180)
-        response.headers.fields += [("Require", "100rel"), ("RSeq", rseq)]
+        response.headers.extend([("Require", "100rel"), ("RSeq", rseq)])
         responses.append(receiver.take(response))
     assert [rack.rseq if rack else None for rack in responses] == [5, None, 6, None]
     assert receiver.take(invite().answer(180)) is None

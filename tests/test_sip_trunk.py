@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.sip_net import Host, Net, answering
+from tests.sip_net import QUIET, Host, Net, answering, first
 from voicemedia.sip_bridge.call_wire import CallState
 from voicemedia.sip_bridge.caller_wire import NO_SESSION, origin_of, session_id
 from voicemedia.sip_bridge.digest_wire import Credentials, Guard, secret
@@ -21,7 +21,6 @@ from voicemedia.sip_bridge.uri_wire import Uri
 from voicemedia.sip_bridge.user_agent_wire import Settings
 
 WILD = Path(__file__).parent / "vectors/sip/wild"
-QUIET = Settings(session=SessionTerms(0))
 
 
 def wild(name: str) -> Request:
@@ -91,6 +90,27 @@ def test_a_call_given_up_is_not_tried_again_with_credentials() -> None:
     net.run(5000)
     assert net.ladder == ["a>b INVITE", "b>a 401 INVITE", "a>b ACK"]
     assert call.state is CallState.OVER
+
+
+@pytest.mark.parametrize("tcp", [True, False])
+def test_what_is_too_long_for_a_datagram_goes_over_tcp_if_the_peer_takes_it(tcp: bool) -> None:
+    net = Net()
+    a, b = net.host("a", Settings(session=SessionTerms(0), datagram_limit=1300)), net.host("b", QUIET)
+    answering(b)
+    a.drop = first("INVITE", 0 if tcp else 1)
+    call = a.dial("b", headers=(("Identity", "x" * 1000),))
+    (invite,) = net.sent
+    assert invite.via.transport == "TCP"
+    if not tcp:
+        a.agent.unsent(invite, 0)
+        net.flush(a)
+        assert [message.via.transport for message in net.sent] == ["TCP", "UDP"]
+    net.run(1000)
+    assert call.up
+    # What is short goes as before.
+    net.do(lambda: call.hang_up(net.now_ms))
+    bye = [m for m in net.sent if isinstance(m, Request)][-1]
+    assert (bye.method, bye.via.transport) == ("BYE", "UDP")
 
 
 # --- requests seen twice, or for calls that are gone ---

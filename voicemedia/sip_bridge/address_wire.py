@@ -1,9 +1,9 @@
 """From, To, Contact, Route and their like: a display name, a URI, parameters (RFC 3261, section 20.10)."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final, Self
+from typing import Final
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.grammar_wire import (
@@ -67,10 +67,6 @@ class Address:
     def tag(self) -> str | None:
         """The tag, None when it has none."""
         return self.params.get("tag")
-
-    def with_tag(self, tag: str) -> Self:
-        """Return it with this tag."""
-        return replace(self, params=self.params.with_("tag", tag))
 
     def __str__(self) -> str:
         name = f"{quote(self.display)} " if self.display else ""

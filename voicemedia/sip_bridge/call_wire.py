@@ -131,6 +131,10 @@ class Call:
                 self.respond(transaction, request.answer(481), now_ms)
 
     def _informed(self, transaction: ServerTransaction, request: Request, now_ms: int) -> None:
+        if "info-package" in request.headers:
+            # We have announced none (RFC 6086, section 4.2.2).
+            self.respond(transaction, request.answer(469), now_ms)
+            return
         key = key_in(request)
         self.respond(transaction, request.answer(200 if key or not request.body else 415), now_ms)
         if key is not None:

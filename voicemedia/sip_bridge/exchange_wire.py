@@ -24,6 +24,8 @@ class Exchange:
     dialog: Dialog | None = None
     tries: int = 0
     "How often a challenge was answered."
+    enlarged: bool = False
+    "Too long for a datagram, so it went over TCP."
     given_up: bool = False
     "Not to be tried again."
 

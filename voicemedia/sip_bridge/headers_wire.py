@@ -37,14 +37,8 @@ COMPACT: Final = {
 _FOLD: Final = re.compile(r"[ \t]*\r\n[ \t]+")
 
 
-def key_of(name: str) -> str:
-    """Return the name a header is looked up by."""
-    key = name.lower()
-    return COMPACT.get(key, key) if len(key) == 1 else key
-
-
 class Headers:
-    """Header fields in order."""
+    """Header fields in order; they change only through the methods."""
 
     __slots__ = ("_index", "fields")
 
@@ -118,6 +112,11 @@ class Headers:
     def add(self, name: str, value: str) -> None:
         """Put a field of ours at the end."""
         self.fields.append((name, _one_line(value)))
+        self._index = None
+
+    def extend(self, fields: Iterable[tuple[str, str]]) -> None:
+        """Put fields of another message at the end, untouched."""
+        self.fields.extend(fields)
         self._index = None
 
     def put_first(self, name: str, value: str) -> None:

@@ -250,7 +250,7 @@ class Session:
         number = invite.cseq.number
         ack = self.call.dialog.request("ACK", number)
         for name in ("authorization", "proxy-authorization"):
-            ack.headers.fields += invite.headers.raw(name)
+            ack.headers.extend(invite.headers.raw(name))
         self._acks = {number: ack}
         self.call.agent.transmit(ack, self.call.flow, self.call.dialog.next_hop)
 

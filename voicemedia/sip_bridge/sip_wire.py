@@ -48,6 +48,7 @@ REASONS: Final = {
     421: "Extension Required",
     422: "Session Interval Too Small",
     423: "Interval Too Brief",
+    469: "Bad Info Package",
     480: "Temporarily Unavailable",
     481: "Call/Transaction Does Not Exist",
     482: "Loop Detected",
@@ -221,11 +222,11 @@ class Request(Message):
         """
         headers = Headers()
         for key in ("via", "from", "to", "call-id", "cseq"):
-            headers.fields += self.headers.raw(key)
+            headers.extend(self.headers.raw(key))
         if 100 < status < 300:
-            headers.fields += self.headers.raw("record-route")
+            headers.extend(self.headers.raw("record-route"))
         if status == 100:
-            headers.fields += self.headers.raw("timestamp")
+            headers.extend(self.headers.raw("timestamp"))
         elif to_tag:
             _tag(headers, to_tag)
         return Response(headers, status=status, reason=reason or REASONS.get(status, ""))

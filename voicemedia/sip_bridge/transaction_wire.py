@@ -249,12 +249,12 @@ def ack_failure(invite: Request, response: Response) -> Request:
     """Make the ACK for a failure: of the INVITE's transaction, with the response's To (section 17.1.1.3)."""
     ack = Request(method="ACK", uri=invite.uri)
     headers = ack.headers
-    headers.fields += invite.headers.raw("via")[:1]
-    headers.fields += invite.headers.raw("route")
+    headers.extend(invite.headers.raw("via")[:1])
+    headers.extend(invite.headers.raw("route"))
     for key in ("max-forwards", "from"):
-        headers.fields += invite.headers.raw(key)
-    headers.fields += response.headers.raw("to")
-    headers.fields += invite.headers.raw("call-id")
+        headers.extend(invite.headers.raw(key))
+    headers.extend(response.headers.raw("to"))
+    headers.extend(invite.headers.raw("call-id"))
     headers.add("CSeq", f"{invite.cseq.number} ACK")
     return ack
 
@@ -263,8 +263,8 @@ def cancel_of(invite: Request) -> Request:
     """Make the CANCEL of an INVITE that has got a provisional response (RFC 3261, section 9.1)."""
     cancel = Request(method="CANCEL", uri=invite.uri)
     headers = cancel.headers
-    headers.fields += invite.headers.raw("via")[:1]
+    headers.extend(invite.headers.raw("via")[:1])
     for key in ("route", "max-forwards", "from", "to", "call-id"):
-        headers.fields += invite.headers.raw(key)
+        headers.extend(invite.headers.raw(key))
     headers.add("CSeq", f"{invite.cseq.number} CANCEL")
     return cancel

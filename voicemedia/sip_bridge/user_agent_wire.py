@@ -5,7 +5,7 @@ After every call of `receive`, `due`, `dial` or a verb of a call, the owner take
 
 import hashlib
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.agenda_wire import Agenda
@@ -46,6 +46,8 @@ class Settings:
     timing: Timing = TIMING
     session: SessionTerms = SESSION
     abilities: Abilities = ABILITIES
+    datagram_limit: int = 0
+    "A longer request (RFC 3261: 1300 bytes) goes over TCP; 0: never, as most trunks take fragments."
     ring_limit_ms: int = 180_000
     "An incoming call nobody answers is refused with 480: its caller may be gone without our knowing."
     ring_again_ms: int = 60_000
@@ -131,10 +133,14 @@ class UserAgent:
 
     def request(self, exchange: Exchange, now_ms: int) -> None:
         """Send a request that wants a response: REGISTER, OPTIONS, or any inside a dialog."""
-        request, flow = exchange.request, exchange.flow
+        request = exchange.request
+        self._introduce(request)
+        limit = self.settings.datagram_limit
+        if limit and not exchange.enlarged and exchange.flow.transport == "UDP" and len(request.encode()) > limit:
+            exchange.enlarged, exchange.flow = True, replace(exchange.flow, transport="TCP")
+        flow = exchange.flow
         request.headers.remove("via")
         request.headers.put_first("Via", f"SIP/2.0/{flow.transport} {flow.local};branch={MAGIC}{self.token()};rport")
-        self._introduce(request)
         self._perform(self._transactions.request(request, exchange, flow.reliable, now_ms), now_ms)
 
     def new_request(self, method: str, uri: Uri, caller: str, to: str) -> Request:
@@ -217,6 +223,16 @@ class UserAgent:
                     exchange.tell(exchange, response, now_ms)
             case TimedOut():
                 exchange.tell(exchange, exchange.request.answer(408), now_ms)
+            case Broken() if exchange.enlarged and exchange.flow.reliable and not exchange.given_up:
+                # The peer takes no TCP: better in fragments than not at all (RFC 3261, section 18.1.1).
+                exchange.flow = replace(exchange.flow, transport="UDP")
+                exchange.request = Request(
+                    exchange.request.headers.copy(),
+                    exchange.request.body,
+                    exchange.request.method,
+                    exchange.request.uri,
+                )
+                self.request(exchange, now_ms)
             case Broken():
                 exchange.tell(exchange, exchange.request.answer(503), now_ms)
 
