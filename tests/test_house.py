@@ -9,7 +9,19 @@ import pytest
 HOUSE = Path(__file__).parent.parent / "voicemedia"
 MODULES = sorted(HOUSE.rglob("*.py"))
 
-SHARED = {"interfaces", "errors", "audio", "config", "metrics", "threads", "codecs", "child", "children", "diary"}
+SHARED = {
+    "interfaces",
+    "proto",
+    "errors",
+    "audio",
+    "config",
+    "metrics",
+    "threads",
+    "codecs",
+    "child",
+    "children",
+    "diary",
+}
 "What every room may use."
 
 MAY_IMPORT: dict[str, set[str]] = {
