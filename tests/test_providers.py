@@ -7,7 +7,7 @@ import pytest
 from voicemedia.agent import repeat
 from voicemedia.config import Config, Route
 from voicemedia.errors import ConfigError
-from voicemedia.providers import Chosen, load, load_all
+from voicemedia.providers import Chosen, load, load_all, load_plugins
 
 OUT_OF_TREE = """
 import msgspec
@@ -97,3 +97,8 @@ def test_a_route_that_names_nobody_is_named() -> None:
 def test_an_agent_cannot_be_none() -> None:
     with pytest.raises(ConfigError, match=r"agents.none: unknown provider none"):
         load_all(Config(routes=(Route("/a", agent="none", stt="none", tts="none"),)))
+
+
+def test_a_plugin_that_cannot_be_imported_is_named() -> None:
+    with pytest.raises(ConfigError, match=r"server.plugins\[1\]: cannot import no_such_module"):
+        load_plugins(("json", "no_such_module"))

@@ -64,6 +64,8 @@ class Server(Section, frozen=True):
     "Connections the system queues before we accept them."
     trusted_proxies: tuple[str, ...] = ()
     "Networks (CIDR) whose `X-Forwarded-For` is believed."
+    plugins: tuple[str, ...] = ()
+    "Modules imported at the start, such as those that register handlers for custom events."
 
     def __post_init__(self) -> None:
         networks(self.trusted_proxies, "trusted_proxies")

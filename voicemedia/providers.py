@@ -134,6 +134,19 @@ def load_all(config: Config) -> list[Chosen]:
     return [provider.load() for provider in wanted(config)]
 
 
+def load_plugins(names: tuple[str, ...]) -> None:
+    """Import the modules that register something of their own.
+
+    :raises ConfigError: one of them cannot be imported.
+    """
+    for number, name in enumerate(names):
+        try:
+            importlib.import_module(name)
+        except Exception as error:
+            where = f"server.plugins[{number}]"
+            raise ConfigError(f"{where}: cannot import {name}: {error}; install it, or put it on PYTHONPATH") from error
+
+
 def _module_name(kind: Kind, key: str, provider: str) -> str:
     if "." in provider:
         return provider

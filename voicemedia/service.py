@@ -52,6 +52,7 @@ class MediaServer(MultiService):
         self._ticker = Ticker(reactor, self.metrics.lag)
         self.switchboard = Switchboard(reactor, self._ticker, config.limits)
         self.metrics.live_by_route = self.switchboard.live_by_route
+        providers.load_plugins(config.server.plugins)
         chosen = providers.load_all(config)
         self._providers: dict[tuple[str, str], Provider] = {
             (each.kind, each.name): each.make(reactor) for each in chosen

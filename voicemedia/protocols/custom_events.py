@@ -15,13 +15,13 @@ log = Logger()
 
 
 def offer(event: Custom, leg: Leg | None) -> bool:
-    """Call the handler registered for this event with the event and `leg=`; say whether there is one.
+    """Call the handler registered for this event with the event and the leg; say whether there is one.
 
     :raises WireError: the event is not what its handler may be given.
     """
     if not router.knows(event.name):
         return False
-    work: Deferred[Any] = Deferred.fromCoroutine(router.dispatch(parse_incoming_event(event.fields), leg=leg))
+    work: Deferred[Any] = Deferred.fromCoroutine(router.dispatch(parse_incoming_event(event.fields), leg))
     work.addErrback(_failed, event.name)
     return True
 
