@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.test_whole import CHECKOUT, MISSING, Server, report
+from tests.test_start import CHECKOUT
+from tests.test_whole import MISSING, Server, report
 
 README = (CHECKOUT / "README.md").read_text()
 CONSOLE = README.split("```console\n")[1].split("```")[0].splitlines()
