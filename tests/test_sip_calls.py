@@ -28,7 +28,7 @@ def test_a_call_rings_is_answered_and_hung_up() -> None:
         "a>b BYE",
         "b>a 200 BYE",
     ]
-    assert a.said() == "Progress Answered MediaChanged Ended"
+    assert a.said() == "Progress MediaChanged Answered Ended"
     assert b.said() == "Incoming MediaChanged Answered Ended"
     assert (ended(a), ended(b)) == ((False, 200, 16), (True, 200, 16))
     net.run(60_000)
@@ -216,6 +216,7 @@ def test_a_reliable_183_is_acknowledged_before_the_200_which_needs_no_answer_the
     assert call.up and call.media and call.media.agreement
     progress = a.last(Progress)
     assert isinstance(progress, Progress) and progress.agreement
+    assert a.said() == "Progress MediaChanged Answered"
     final = next(m for m in net.sent if isinstance(m, Response) and m.status == 200 and m.cseq.method == "INVITE")
     assert final.body == b""
 

@@ -112,11 +112,15 @@ def test_both_sides_name_a_dialog_alike() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [[], [("Contact", "<sip:a")], [("Contact", "*")], [("Contact", "<sip:a@b>"), ("Record-Route", "nonsense")]],
+    [[("Contact", "<sip:a")], [("Contact", "*")], [("Contact", "<sip:a@b>"), ("Record-Route", "nonsense")]],
 )
 def test_what_makes_no_dialog_is_refused(fields: list[tuple[str, str]]) -> None:
     with pytest.raises(WireError):
         Dialog.answering(invite(*fields), "t")
+
+
+def test_without_a_contact_the_caller_is_reached_at_its_from() -> None:
+    assert str(Dialog.answering(invite(), "t").target) == "sip:a@a"
 
 
 # --- session timers ---

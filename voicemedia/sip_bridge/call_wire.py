@@ -43,7 +43,10 @@ class CallState(Enum):
 
 
 class Call:
-    """One call. The owner is told of everything by the events in `flow_wire`."""
+    """One call. The owner is told of everything by the events in `flow_wire`.
+
+    :ivar media: what is negotiated; of a call out, read it anew after `Answered` (each phone of a fork has its own).
+    """
 
     dialog: Dialog
 

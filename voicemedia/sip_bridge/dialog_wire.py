@@ -46,7 +46,8 @@ class Dialog:
             request.headers.one("from"),
             request.recipient.tag or tag,
             request.sender.tag or "",
-            request.contact.uri,
+            # Callers of RFC 2543 need not give a Contact; then From is all there is.
+            request.contact.uri if "contact" in request.headers else request.sender.uri,
             _routes(request),
             remote_seq=request.cseq.number,
         )

@@ -11,7 +11,7 @@ from voicemedia.sip_bridge.call_wire import SDP, Call, CallState
 from voicemedia.sip_bridge.caller_wire import session_id
 from voicemedia.sip_bridge.dialog_wire import Dialog
 from voicemedia.sip_bridge.exchange_wire import Exchange
-from voicemedia.sip_bridge.flow_wire import Answered, Destination, Ended, Flow, Progress
+from voicemedia.sip_bridge.flow_wire import Answered, Destination, Ended, Flow, MediaChanged, Progress
 from voicemedia.sip_bridge.offer_wire import Agreement, Negotiation
 from voicemedia.sip_bridge.prack_wire import ReliableReceiver
 from voicemedia.sip_bridge.reason_wire import Reason, cause_of
@@ -176,13 +176,15 @@ class OutgoingCall(Call):
         self.session.ack(exchange.request)
         self.session.learn(response, now_ms)
         self.state = CallState.UP
-        self.agent.tell(Answered(self))
         # A preview in a 18x is said again in the 2xx; only a 2xx without one relies on it.
         if body_of(response, SDP):
             self.media = self._offered.forked()
             taken = self.take_answer(response, now_ms)
         else:
             taken = fork.agreement is not None
+            if fork.agreement is not None:
+                self.agent.tell(MediaChanged(self, fork.agreement))
+        self.agent.tell(Answered(self))
         if self._canceling or not taken:
             reason = None if taken else Reason("SIP", 488, "No acceptable answer")
             self.hang_up(now_ms, reason)
