@@ -186,6 +186,26 @@ def test_without_any_provider_the_client_is_told_to_come_later() -> None:
     assert client.closed_with == 1013
 
 
+def test_a_client_waits_for_a_recognizer_that_is_loading() -> None:
+    api = FakeService()
+    api.troubles["fake"] = "loading"
+    client = Client(api)
+    assert client.greeting == []
+    assert client.served.transport.producerState == "paused"
+    next(iter(client.sockets)).sweep()
+    api.troubles.clear()
+    next(iter(client.sockets)).sweep()
+    assert kinds(client.read()) == ["session_started"]
+    assert client.served.transport.producerState == "producing"
+    api.troubles["fake"] = "no model"
+    client = Client(api)
+    for _ in range(10):
+        next(iter(client.sockets)).sweep()
+    (error,) = client.read()
+    assert (error["error_code"], error["error"]) == ("provider_unavailable", "fake cannot serve: no model")
+    assert client.closed_with == 1013
+
+
 def test_an_expired_session_is_told_before_the_close() -> None:
     client = Client(FakeService(idle_s=3))
     client.api.wait(3)

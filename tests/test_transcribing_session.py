@@ -356,6 +356,23 @@ def test_there_is_room_for_so_many_sessions_and_none_while_draining() -> None:
     assert service.sessions.refusal() is not None
 
 
+def test_a_server_that_stops_waits_for_the_last_words() -> None:
+    service = FakeService()
+    session, reader = service.begin()
+    session.hear(SECOND)
+    _, other = service.begin()
+    service.sessions.drain()
+    assert (reader.told, other.told) == ([], ["over drained"])
+    service.ear.say("last words")
+    assert reader.told == ["final last words", "over drained"]
+    service = FakeService()
+    session, reader = service.begin()
+    session.hear(SECOND)
+    service.sessions.drain()
+    service.sessions.close()
+    assert reader.told == ["over drained"]
+
+
 def test_a_newcomer_takes_the_room_of_a_session_nobody_reads() -> None:
     service = FakeService(max_sessions=2)
     stays, reader = service.begin()

@@ -218,6 +218,7 @@ class MediaServer(MultiService):
             every: Deferred[Any] = DeferredList(waiting)
             every.addTimeout(LAST_FRAMES_S, self._reactor, onTimeoutCancel=lambda result, _s: None)
             await every
+        self.speech.stop()
 
 
 def make_service(config: Config, reactor: Any) -> MediaServer:

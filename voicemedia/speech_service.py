@@ -76,11 +76,15 @@ class SpeechService:
             socket.sweep()
 
     def close(self) -> list[Deferred[None]]:
-        """End all sessions and say goodbye; the Deferreds fire when the sockets are closed."""
+        """Let all sessions end with their last final; the Deferreds fire when their sockets are closed."""
         self.sessions.drain()
         for socket in tuple(self.sockets):
             socket.hang_up()
         return [socket.is_gone for socket in self.sockets]
+
+    def stop(self) -> None:
+        """End what is left, whatever it still waits for."""
+        self.sessions.close()
 
     # --- inside ---
 

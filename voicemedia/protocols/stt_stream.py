@@ -29,6 +29,8 @@ CODES: Final = {"failed": 1011, "drained": 1012}
 TRY_AGAIN_LATER: Final = 1013
 DISMISSED: Final = 4001
 "Close code: the session has been resumed by another connection."
+WAIT_S: Final = 10
+"How long a client waits for a recognizer while none can serve: one may be loading its model."
 HEAD_BYTES: Final = 65_536
 "The sound of a WAV file begins within."
 
@@ -54,6 +56,9 @@ class StreamSocket(FastWebSocketProtocol):
         super().__init__()
         self._service = service
         self._session: Session | None = None
+        self._waiting: Wish | None = None
+        "What the client wants, while no recognizer can serve."
+        self._patience = WAIT_S
         self._paused = False
         self._head: Head | None = None
         "Of the WAV file the client is sending; None: it sends PCM."
@@ -110,6 +115,7 @@ class StreamSocket(FastWebSocketProtocol):
 
     def closed(self, was_clean: bool, code: int | None, reason: str) -> None:
         """The client is gone; it may come back."""
+        self._waiting = None
         session, self._session = self._session, None
         if session is not None:
             session.detach(self)
@@ -144,19 +150,30 @@ class StreamSocket(FastWebSocketProtocol):
 
     def sweep(self) -> None:
         """Let a second pass: read on when the client may send again."""
-        if self._paused and (self._session is None or not self._session.congested):
+        if self._waiting is not None:
+            self._begin(self._waiting)
+        if self._paused and self._waiting is None and (self._session is None or not self._session.congested):
             self._paused = False
             self.transport.resumeProducing()
 
     def hang_up(self) -> None:
-        """Close a socket whose session is over."""
-        self.say_close(CODES["drained"], "drained")
+        """Close a socket without a session; one with a session closes when that is over."""
+        self._waiting = None
+        if self._session is None:
+            self.say_close(CODES["drained"], "drained")
 
     # --- inside ---
 
     def _begin(self, asked: Wish) -> None:
         sessions = self._service.sessions
         wish, troubles = sessions.choose(asked)
+        self._patience -= 1
+        if wish is None and sessions.hopeful and self._patience >= 0:
+            # Recognizers may still be loading. What the client sends meanwhile is not read, so nothing is lost.
+            self._waiting = asked
+            self._pause()
+            return
+        self._waiting = None
         for trouble in troubles:
             self._complain(trouble)
         if wish is None:
@@ -199,8 +216,12 @@ class StreamSocket(FastWebSocketProtocol):
         if self._head is not None:
             octets = to_pcm(octets, self._head)
         session.hear(octets)
-        if session.congested and not self._paused:
+        if session.congested:
             # The kernel's buffers fill, and the client has to wait: nothing is lost.
+            self._pause()
+
+    def _pause(self) -> None:
+        if not self._paused:
             self._paused = True
             self.transport.pauseProducing()
 

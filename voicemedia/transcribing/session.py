@@ -104,7 +104,8 @@ class Session:
         "Finals the client has asked for: they are sent even if they are empty."
         self._final_due_ms: int | None = None
         self._endpoint_ms = 0
-        self._closing = False
+        self._closing = ""
+        "Why it will end as soon as the last final has come; empty: it goes on."
         now_ms = setting.clock()
         self._began_ms = self.last_audio_ms = self._alive_ms = now_ms
         self._detached_ms: int | None = now_ms
@@ -213,12 +214,15 @@ class Session:
         else:
             self._asked += 1
 
-    def end(self) -> None:
+    def end(self, reason: str = "ended") -> None:
         """No more sound comes: tell what is still to be told, then the summary."""
-        self.finalize()
-        self._closing = True
+        if self._closing or self.over is not None:
+            return
+        if self._unendpointed:
+            self.finalize()
+        self._closing = reason
         if self._final_due_ms is None:
-            self._close("ended")
+            self._close(reason)
 
     def _endpoint(self) -> None:
         now_ms = self._setting.clock()
@@ -257,7 +261,7 @@ class Session:
         if answered:
             self._asked, self._final_due_ms = 0, None
             if self._closing:
-                self._close("ended")
+                self._close(self._closing)
 
     def deafened(self, ear: Ear, error: ProviderError) -> None:
         """Take the failure of a recognition."""

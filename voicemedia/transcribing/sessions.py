@@ -98,6 +98,11 @@ class Sessions:
             return "this server has no recognizer; configure one as [stt.NAME]"
         return "; ".join(self._unusable(name) for name in self._recognizers)
 
+    @property
+    def hopeful(self) -> bool:
+        """Whether a recognizer may serve later, where none does now: one may be loading its model."""
+        return bool(self._recognizers)
+
     # --- sessions ---
 
     def open(self, wish: Wish, key: Key = ("", ""), *, attended: bool = True) -> Session:
@@ -153,8 +158,13 @@ class Sessions:
                 session.close("failed")
 
     def drain(self) -> None:
-        """End all sessions, and begin no more."""
+        """Begin no more sessions, and let each end with its last final."""
         self.draining = True
+        for session in self:
+            session.end("drained")
+
+    def close(self) -> None:
+        """End those that are still there."""
         for session in self:
             session.close("drained")
 
