@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 SLOTS: Final = 4
 SLOT_MS: Final = 5
 SECOND_SLOTS: Final = 1000 // SLOT_MS
+MONOTONIC_S: Final = time.monotonic
 
 
 class Ticking(Protocol):
@@ -33,13 +34,16 @@ class Ticker:
     """
 
     def __init__(
-        self, reactor: IReactorTime, late: Callable[[float], None], seconds: Callable[[], float] = time.monotonic
+        self, reactor: IReactorTime, late: Callable[[float], None], seconds: Callable[[], float] = MONOTONIC_S
     ) -> None:
         self._reactor, self._late, self._seconds = reactor, late, seconds
         self._slots: tuple[dict[Ticking, None], ...] = tuple({} for _ in range(SLOTS))
+        self._hurried: dict[Callable[[int], bool], None] = {}
+        "Asked in every slot: those who cannot wait for theirs."
         self._next_slot = 0
         self._due_s = 0.0
         self._call: IDelayedCall | None = None
+        self._running = False
 
     def now_ms(self) -> int:
         """Return the time in ms, never running backwards."""
@@ -48,9 +52,12 @@ class Ticker:
     def join(self, ticking: Ticking) -> None:
         """Tick it from now on, in the slot with the fewest."""
         min(self._slots, key=len)[ticking] = None
-        if self._call is None:
-            self._due_s = self._seconds()
-            self._schedule()
+        self._wake()
+
+    def hurry(self, look: Callable[[int], bool]) -> None:
+        """Call it in every slot, with the time in ms, until it says False; it must not raise."""
+        self._hurried[look] = None
+        self._wake()
 
     def leave(self, ticking: Ticking) -> None:
         """Tick it no more."""
@@ -59,29 +66,48 @@ class Ticker:
 
     def stop(self) -> None:
         """Rest, whoever is still there."""
+        self._hurried.clear()
+        for slot in self._slots:
+            slot.clear()
         if self._call is not None:
             self._call.cancel()
             self._call = None
+
+    def _wake(self) -> None:
+        # Whoever joins while a slot runs is seen at its end: two timers would tick everybody twice.
+        if self._call is None and not self._running:
+            self._due_s = self._seconds()
+            self._schedule()
 
     def _schedule(self) -> None:
         self._due_s += SLOT_MS / 1000
         self._call = self._reactor.callLater(max(0.0, self._due_s - self._seconds()), self._run)
 
     def _run(self) -> None:
+        """Run what is due, and go on as long as anybody is there, whatever became of it."""
+        self._call, self._running = None, True
+        try:
+            self._run_due()
+        finally:
+            self._running = False
+            if self._hurried or any(self._slots):
+                self._schedule()
+
+    def _run_due(self) -> None:
         """Run the slot that is due, and those that a busy reactor has missed, each once."""
-        self._call = None
         now_s = self._seconds()
         self._late((now_s - self._due_s) * 1000)
         missed = min(int((now_s - self._due_s) * 1000 / SLOT_MS), SLOTS - 1)
+        self._due_s = max(self._due_s + missed * SLOT_MS / 1000, now_s - SLOTS * SLOT_MS / 1000)
         for _ in range(missed + 1):
             self._run_slot(self._next_slot)
             self._next_slot = (self._next_slot + 1) % SECOND_SLOTS
-        self._due_s = max(self._due_s + missed * SLOT_MS / 1000, now_s - SLOTS * SLOT_MS / 1000)
-        if any(self._slots):
-            self._schedule()
 
     def _run_slot(self, number: int) -> None:
         slot, now_ms = self._slots[number % SLOTS], self.now_ms()
+        for look in tuple(self._hurried):
+            if not look(now_ms):
+                self._hurried.pop(look, None)
         for ticking in tuple(slot):
             ticking.tick(now_ms)
         if number < SLOTS:
