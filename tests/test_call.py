@@ -41,7 +41,7 @@ class Stage:
         self.call.begin()
         return self
 
-    def _over(self) -> None:
+    def _over(self, why: Goodbye) -> None:
         self.over += 1
 
     def pass_ms(self, ms: int, *, media: bool = True) -> None:

@@ -41,7 +41,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "speaker": {*SHARED, "turns", "reply", "diary"},
     "call": {*SHARED, "turns", "utterance", "speaker", "diary"},
     "ticker": set(),
-    "switchboard": {*SHARED, "call", "diary", "ticker"},
+    "guards": {"interfaces", "errors"},
+    "switchboard": {*SHARED, "call", "diary", "guards", "ticker"},
     "transcribing": {*SHARED, "transcribing"},
     # The streaming API is two doors, WebSocket and HTTP, to the same sessions.
     "protocols": {*SHARED, "protocols", "transcribing"},

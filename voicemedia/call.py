@@ -47,11 +47,11 @@ class Call:
     log = Logger()
 
     def __init__(
-        self, leg: Leg, conversation: Conversation, endpointer: Endpointer, setting: Setting, over: Callable[[], None]
+        self, leg: Leg, mind: Conversation, endpointer: Endpointer, setting: Setting, over: Callable[[Goodbye], None]
     ) -> None:
         self.leg, self.caller, self.diary = leg, leg.caller, Diary()
-        self._conversation, self._endpointer, self._setting, self._over = conversation, endpointer, setting, over
-        self._clock, self._overhear = setting.clock, conversation.overhear
+        self._conversation, self._endpointer, self._setting, self._over = mind, endpointer, setting, over
+        self._clock, self._overhear = setting.clock, mind.overhear
         self._turns, self._expected = Turns(), Expected()
         self._utterance = Utterance(setting.turns.transcript_wait_ms, setting.turns.key_wait_ms)
         self._patience_ms = setting.limits.provider_s * 1000
@@ -61,7 +61,7 @@ class Call:
         self.answered_ms = self._heard_ms = self._farewell_ms = self._clock()
         self._speaker = Speaker(
             leg,
-            conversation,
+            mind,
             setting.synthesizer,
             self.diary,
             metrics=setting.metrics,
@@ -127,7 +127,7 @@ class Call:
             turns=self.diary.count,
             totals=dict(self.leg.totals()),
         )
-        self._over()
+        self._over(why)
 
     # --- what the recognizer tells (Hearing) ---
 

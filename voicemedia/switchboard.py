@@ -2,7 +2,7 @@
 
 from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from twisted.internet.defer import Deferred
@@ -14,7 +14,9 @@ from voicemedia.audio.voice import Endpointer
 from voicemedia.call import FAREWELL_MS, Call, Setting
 from voicemedia.diary import Diary
 from voicemedia.errors import CallRefused
+from voicemedia.guards import GuardedConversation, GuardedRecognizer
 from voicemedia.interfaces import Agent, Goodbye, Leg, Listener
+from voicemedia.metrics import Metrics
 from voicemedia.ticker import Ticker
 
 RETRY_AFTER_S: Final = 5
@@ -41,8 +43,29 @@ class Live:
 
     log = Logger()
 
-    def __init__(self, call: Call) -> None:
-        self.call = call
+    def __init__(self, leg: Leg) -> None:
+        self._leg = leg
+        self._lost = False
+        self.call: Call
+        "Set as soon as it is made."
+
+    def begin(self) -> None:
+        """Let the call say hello."""
+        try:
+            self.call.begin()
+        except Exception:
+            self.lose()
+
+    def say_goodbye(self) -> None:
+        """Let the call say goodbye, because the server stops."""
+        try:
+            self.call.end(Goodbye.DRAINED)
+        except Exception:
+            self.lose()
+
+    def hang_up(self) -> None:
+        """End the call without another word, because the server stops."""
+        self._leg.hang_up(Goodbye.DRAINED)
 
     def tick(self, now_ms: int) -> None:
         """Pass the tick on."""
@@ -59,9 +82,34 @@ class Live:
             self.lose()
 
     def lose(self) -> None:
-        """Log the bug that is being handled and give the call up."""
-        self.log.failure("call {call}: lost to a bug", call=self.call.caller.call_id)
-        self.call.leg.hang_up(Goodbye.FAILED)
+        """Give the call up and log the bug that is being handled; those that follow from it are not logged."""
+        if not self._lost:
+            self._lost = True
+            self.log.failure("call {call}: lost to a bug", call=self._leg.caller.call_id)
+            self._leg.hang_up(Goodbye.FAILED)
+
+
+class Nobody:
+    """Takes a call that could not be made to its end.
+
+    :param over: told why the leg has gone.
+    """
+
+    def __init__(self, over: Callable[[Goodbye], None]) -> None:
+        self._over = over
+
+    def hear(self, pcm: bytes, concealed: bool) -> None:
+        """Hear nothing."""
+
+    def digit(self, key: str) -> None:
+        """Heed no key."""
+
+    def marked(self, number: int) -> None:
+        """Nothing was played."""
+
+    def gone(self, why: Goodbye) -> None:
+        """Count the end."""
+        self._over(why)
 
 
 class Switchboard:
@@ -105,20 +153,37 @@ class Switchboard:
     # --- calls ---
 
     def answer(self, leg: Leg, line: Line) -> Listener:
-        """Make a call of a leg that has started; the leg tells it everything from now on."""
-        conversation = line.agent.converse(leg.caller)
-        call = Call(leg, conversation, line.endpointer(leg.caller.rate_hz), line.setting, lambda: self._over(call))
-        self._live[call] = live = Live(call)
+        """Make a call of a leg that has started; the leg tells it everything from now on. Raises nothing."""
         self.total += 1
         self.total_by_route[line.route.path] += 1
+        line.setting.metrics.calls_started += 1
+        live = Live(leg)
+        try:
+            live.call = call = self._make_call(leg, line, live)
+        except Exception:
+            live.lose()
+            return Nobody(lambda why: self._never_was(why, line.setting.metrics))
+        self._live[call] = live
         self._ticker.join(live)
-        call.begin()
+        live.begin()
         return call
 
-    def _over(self, call: Call) -> None:
-        live = self._live.pop(call, None)
-        if live is None:
+    def _make_call(self, leg: Leg, line: Line, live: Live) -> Call:
+        conversation = GuardedConversation(line.agent.converse(leg.caller), live.lose)
+        setting = line.setting
+        if setting.recognizer is not None:
+            setting = replace(setting, recognizer=GuardedRecognizer(setting.recognizer, live.lose))
+        return Call(leg, conversation, line.endpointer(leg.caller.rate_hz), setting, lambda why: self._over(live, why))
+
+    def _never_was(self, why: Goodbye, metrics: Metrics) -> None:
+        self.ended_by[why.value] += 1
+        metrics.call_ended(why.value)
+
+    def _over(self, live: Live, why: Goodbye) -> None:
+        call = live.call
+        if self._live.pop(call, None) is None:
             return
+        self.ended_by[why.value] += 1
         self._ticker.leave(live)
         self._ended[call.caller.call_id] = call.diary
         while len(self._ended) > REMEMBERED:
@@ -157,10 +222,8 @@ class Switchboard:
         )
         farewell_s = max(self._limits.drain_s - FAREWELL_MS / 1000, self._limits.drain_s / 2)
         timers = [
-            self._reactor.callLater(farewell_s, self._everybody, lambda call: call.end(Goodbye.DRAINED)),
-            self._reactor.callLater(
-                self._limits.drain_s, self._everybody, lambda call: call.leg.hang_up(Goodbye.DRAINED)
-            ),
+            self._reactor.callLater(farewell_s, self._everybody, Live.say_goodbye),
+            self._reactor.callLater(self._limits.drain_s, self._everybody, Live.hang_up),
         ]
         empty: Deferred[None] = Deferred()
         self._empty.append(empty)
@@ -170,9 +233,9 @@ class Switchboard:
             if timer.active():
                 timer.cancel()
 
-    def _everybody(self, act: Callable[[Call], None]) -> None:
-        for call in self:
-            act(call)
+    def _everybody(self, act: Callable[[Live], None]) -> None:
+        for live in tuple(self._live.values()):
+            act(live)
 
     def _give_up(self, empty: Deferred[None]) -> None:
         """Somebody's leg did not say `gone` in time."""
