@@ -160,7 +160,8 @@ class Reply:
 
     def stuck(self, now_ms: int, patience_ms: int) -> bool:
         """Whether somebody who owes us something has been silent for too long."""
-        return self._working() and now_ms - self._progress_ms >= patience_ms
+        # A sentence that waits until less sound lies ahead waits for us, not for somebody.
+        return self._owed() and now_ms - self._progress_ms >= patience_ms
 
     def heard(self, position: int) -> str:
         """Return the words heard when the caller has heard up to `position`."""
@@ -194,6 +195,7 @@ class Reply:
             self._playout.put(bytes(self._rate_hz * PAUSE_MS // 1000 * 2), self._clock())
         self._next += 1
         sentence.start = self._playout.put_frames
+        self._progress_ms = self._clock()
         if self._synthesizer is None:
             self._complete(None, sentence)
             return
@@ -203,7 +205,10 @@ class Reply:
         work.addCallbacks(self._complete, self._give_up, callbackArgs=(sentence,), errbackArgs=(sentence,))
 
     def _working(self) -> bool:
-        return self.answer is not None or self._next < len(self.sentences) or self._speaking is not None
+        return self._owed() or self._next < len(self.sentences)
+
+    def _owed(self) -> bool:
+        return self.answer is not None or self._speaking is not None
 
     def _put(self, pcm: bytes) -> None:
         if not self.alive:

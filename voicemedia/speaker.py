@@ -69,7 +69,7 @@ class Speaker:
             self._clock,
             send=self._send,
             expect=self._expect,
-            failed=self._failed,
+            failed=self._voice_failed,
             interruptible=interruptible,
         )
         reply.answer = answer = maybeDeferred(work, reply)
@@ -190,13 +190,18 @@ class Speaker:
         reply.answer = None
         if not reply.alive and isinstance(failure.value, CancelledError):
             return
-        if not isinstance(failure.value, ProviderError):
-            self.log.failure("call {call}: the agent failed", failure, call=self._leg.caller.call_id)
-        self._failed(failure, reply)
+        self._failed("agent", failure, reply)
 
-    def _failed(self, failure: Failure, reply: Reply) -> None:
+    def _voice_failed(self, failure: Failure, reply: Reply) -> None:
+        self._failed("tts", failure, reply)
+
+    def _failed(self, who: str, failure: Failure, reply: Reply) -> None:
         """The agent or the synthesizer failed, at a reply that may already have lost the floor."""
-        self._metrics.provider_failed("agent" if reply.answer is None else "tts")
-        self.log.warn("call {call}: {error}", call=self._leg.caller.call_id, error=failure.getErrorMessage())
+        call = self._leg.caller.call_id
+        self._metrics.provider_failed(who)
+        if isinstance(failure.value, ProviderError):
+            self.log.warn("call {call}: {provider} failed: {error}", call=call, provider=who, error=str(failure.value))
+        else:
+            self.log.failure("call {call}: {provider} failed", failure, call=call, provider=who)
         if reply.alive:
             self._tell(Event.FAILED)
