@@ -41,7 +41,8 @@ from voicemedia.protocols.fast_websocket import (
     install_lean_poll,
     whole_frame,
 )
-from voicemedia.protocols.websocket_resource import FastWebSocketResource, Refusal
+from voicemedia.protocols.status import Refusal
+from voicemedia.protocols.websocket_resource import FastWebSocketResource
 
 LIMITS = WebSocketLimits(high_water_bytes=20_000, max_waiting_bytes=100_000)
 
@@ -354,8 +355,15 @@ def test_one_port_serves_web_and_websocket() -> None:
     connection.close()
 
 
-@pytest.mark.parametrize("refusal", [Refusal(403, "not from there"), Refusal(503, "full", retry_after_s=7)])
-def test_a_refused_peer_hears_why_before_the_upgrade(refusal: Refusal) -> None:
+@pytest.mark.parametrize(
+    ("refusal", "error"),
+    [
+        (Refusal(403), {"code": "forbidden", "message": "You may not call here."}),
+        (Refusal(503, "full", {"Retry-After": "7"}), {"code": "unavailable", "message": "full"}),
+    ],
+    ids=["403", "503"],
+)
+def test_a_refused_peer_hears_why_before_the_upgrade(refusal: Refusal, error: dict[str, str]) -> None:
     asked: list[IRequest] = []
 
     def admit(request: IRequest) -> Refusal:
@@ -364,9 +372,9 @@ def test_a_refused_peer_hears_why_before_the_upgrade(refusal: Refusal) -> None:
 
     status, headers, body = answer_of(Loopback(site(admit)), HANDSHAKE)
     assert status.startswith(b"HTTP/1.1 %d " % refusal.status)
-    assert json.loads(body) == {"error": refusal.error}
+    assert json.loads(body) == {"error": error}
     assert headers[b"content-type"] == b"application/json"
-    assert headers.get(b"retry-after") == (b"7" if refusal.retry_after_s else None)
+    assert headers.get(b"retry-after") == (b"7" if refusal.status == 503 else None)
     assert [request.uri for request in asked] == [b"/vendor-stream/secret?token=7"]
 
 
@@ -380,7 +388,7 @@ def test_a_browser_that_only_looks_is_told_what_this_is() -> None:
     status, headers, body = answer_of(Loopback(site()), plain)
     assert status.startswith(b"HTTP/1.1 426 ")
     assert headers[b"upgrade"] == b"websocket"
-    assert json.loads(body) == {"error": "WebSocket only"}
+    assert json.loads(body)["error"]["code"] == "websocket_only"
     status, headers, _ = answer_of(Loopback(site()), plain.replace(b"GET", b"PUT"))
     assert status.startswith(b"HTTP/1.1 405 ")
     assert headers[b"allow"] == b"get"

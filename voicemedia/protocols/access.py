@@ -30,7 +30,7 @@ class Access:
         :param path_rest: what follows the route's path, still percent-encoded, such as `/s3cret`.
         :param query: decoded parameters.
         """
-        if self.allow and not self._allowed(peer_ip):
+        if self.allow and not within(peer_ip, self.allow):
             return "address not allowed"
         if self.secret is None:
             return ""
@@ -40,8 +40,10 @@ class Access:
             return "secret missing"
         return "" if any(_matches(self.secret, text) for text in offered) else "secret wrong"
 
-    def _allowed(self, peer_ip: str) -> bool:
-        return any(address in network for address in _forms(peer_ip) for network in self.allow)
+
+def within(peer_ip: str, networks: Sequence[Network]) -> bool:
+    """Tell whether an address is in one of these networks; what is no address is in none."""
+    return any(address in network for address in _forms(peer_ip) for network in networks)
 
 
 def _matches(secret: Secret, text: str) -> bool:

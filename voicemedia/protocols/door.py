@@ -1,8 +1,8 @@
 """The door of a carrier's route: asked before the upgrade who calls, what it knows, and whether there is room."""
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any
+from urllib.parse import quote
 
 from twisted.logger import Logger
 from twisted.web.iweb import IRequest
@@ -10,9 +10,9 @@ from twisted.web.iweb import IRequest
 from voicemedia.config import Network, Secret
 from voicemedia.errors import CallRefused
 from voicemedia.metrics import Metrics
-from voicemedia.protocols.access import Access
+from voicemedia.protocols.access import Access, within
+from voicemedia.protocols.status import Refusal, no_room
 from voicemedia.protocols.twilio_wire import signature_valid
-from voicemedia.protocols.websocket_resource import Refusal
 
 
 class Door:
@@ -41,18 +41,19 @@ class Door:
     def admit(self, request: IRequest) -> Refusal | None:
         """Decide about one handshake; a refused one is one line in the log."""
         peer = peer_address(request, self._trusted)
-        rest = "/".join(segment.decode("latin-1") for segment in request.postpath)
+        # Twisted has decoded the path; what it split and decoded is put together again as it came.
+        rest = "/".join(quote(segment, safe="") for segment in request.postpath)
         reason = self._access.refusal(peer, rest, _query(request)) or self._unsigned(request)
         if reason:
             self._metrics.peers_denied += 1
             self.log.warn("{peer} was refused on {route}: {reason}", peer=peer, route=self._path, reason=reason)
             # The peer learns nothing of which rule it failed.
-            return Refusal(403, "forbidden")
+            return Refusal(403)
         full = self._room()
         if full is not None:
             self._metrics.calls_refused += 1
             self.log.warn("{peer} was refused on {route}: {reason}", peer=peer, route=self._path, reason=full.reason)
-            return Refusal(503, full.reason, full.retry_after_s)
+            return no_room(full)
         return None
 
     def _unsigned(self, request: Any) -> str:
@@ -71,22 +72,14 @@ class Door:
 
 
 def peer_address(request: Any, trusted: tuple[Network, ...]) -> str:
-    """Return who calls; the last address a trusted proxy names, or the other end of the connection."""
-    peer = str(getattr(request.getClientAddress(), "host", "") or "")
-    forwarded = request.getHeader("X-Forwarded-For")
-    if not forwarded or not _within(peer, trusted):
-        return peer
-    for hop in reversed([part.strip() for part in forwarded.split(",")]):
-        if not _within(hop, trusted):
-            return str(hop)
-    return peer
-
-
-def _within(address: str, networks: tuple[Network, ...]) -> bool:
-    try:
-        return any(ip_address(address) in network for network in networks)
-    except ValueError:
-        return False
+    """Return who calls: the last address a proxy names that is no trusted proxy itself, or else the first of all."""
+    hop = str(getattr(request.getClientAddress(), "host", "") or "")
+    # Every proxy appends who called it, some as a line of their own.
+    lines = request.requestHeaders.getRawHeaders("X-Forwarded-For", [])
+    named = [part.strip() for part in ",".join(lines).split(",")]
+    while named and within(hop, trusted):
+        hop = named.pop() or hop
+    return hop
 
 
 def _query(request: Any) -> dict[str, list[str]]:

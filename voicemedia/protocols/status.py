@@ -16,6 +16,7 @@ from twisted.web import http, server
 from twisted.web.resource import IResource, Resource
 
 from voicemedia import __version__
+from voicemedia.errors import CallRefused
 from voicemedia.interfaces import Goodbye
 from voicemedia.metrics import Metrics
 
@@ -28,11 +29,13 @@ HEADERS: Final = {
 }
 "Sent with every answer."
 CODES: Final = {
+    403: ("forbidden", "You may not call here."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
     413: ("too_long", "The body of the request is too long."),
     426: ("websocket_only", "This address speaks WebSocket only."),
     500: ("internal_error", "A fault of ours; it is in the log."),
+    503: ("unavailable", "No more calls are taken at the moment."),
 }
 "HTTP status: our code for programs, and the sentence for people."
 
@@ -133,10 +136,10 @@ def answer(request: server.Request, status: int, body: bytes, content_type: str 
     return server.NOT_DONE_YET
 
 
-def error_body(status: int) -> bytes:
-    """Write the JSON that goes with an error status."""
-    code, message = CODES[status]
-    return msgspec.json.encode({"error": {"code": code, "message": message}})
+def error_body(status: int, message: str = "") -> bytes:
+    """Write the JSON that goes with an error status, with the usual message or a better one."""
+    code, usual = CODES[status]
+    return msgspec.json.encode({"error": {"code": code, "message": message or usual}})
 
 
 class Page(Resource):
@@ -156,7 +159,7 @@ class Page(Resource):
         if request.postpath:
             return Refusal(404).render(request)
         if request.method not in (b"GET", b"HEAD"):
-            return Refusal(405, {"Allow": "GET, HEAD"}).render(request)
+            return Refusal(405, headers={"Allow": "GET, HEAD"}).render(request)
         status, body = self._read()
         return answer(request, status, body, self._content_type)
 
@@ -166,15 +169,20 @@ class Refusal(Resource):
 
     isLeaf = True
 
-    def __init__(self, status: int, headers: Mapping[str, str] | None = None) -> None:
+    def __init__(self, status: int, message: str = "", headers: Mapping[str, str] | None = None) -> None:
         super().__init__()
-        self._status, self._headers = status, headers or {}
+        self.status, self.message, self._headers = status, message or CODES[status][1], headers or {}
 
     def render(self, request: server.Request) -> int:
         """Answer with the error, whatever was asked."""
         for name, value in self._headers.items():
             request.setHeader(name, value)
-        return answer(request, self._status, error_body(self._status))
+        return answer(request, self.status, error_body(self.status, self.message))
+
+
+def no_room(refused: CallRefused) -> Refusal:
+    """Tell whoever comes when the server is full or about to stop when to come again."""
+    return Refusal(503, refused.reason, {"Retry-After": str(refused.retry_after_s)})
 
 
 class Front(Resource):
@@ -197,7 +205,7 @@ class Front(Resource):
             key = tuple(segments[:length])
             if resource := self._resources.get(key):
                 request.prepath, request.postpath = segments[:length], segments[length:]
-                refusal = _unfit_for_websocket(request) if key in self._streams else None
+                refusal = unfit_for_websocket(request) if key in self._streams else None
                 return refusal or resource
         request.prepath, request.postpath = segments, []
         return Refusal(404)
@@ -207,11 +215,12 @@ def _segments(path: str) -> tuple[bytes, ...]:
     return tuple(path.strip("/").encode().split(b"/"))
 
 
-def _unfit_for_websocket(request: server.Request) -> Refusal | None:
+def unfit_for_websocket(request: server.Request) -> Refusal | None:
+    """Refuse what does not even ask for a WebSocket."""
     if request.method != b"GET":
-        return Refusal(405, {"Allow": "GET"})
+        return Refusal(405, headers={"Allow": "GET"})
     if "websocket" not in (request.getHeader("upgrade") or "").lower():
-        return Refusal(426, {"Upgrade": "websocket", "Connection": "Upgrade"})
+        return Refusal(426, headers={"Upgrade": "websocket", "Connection": "Upgrade"})
     return None
 
 

@@ -251,7 +251,7 @@ class ChunkPage(Resource):
     def _take(self, request: Any) -> None:
         refusal = self._door.admit(request)
         if refusal is not None:
-            raise Refused("forbidden", refusal.error)
+            raise Refused("forbidden", refusal.message)
         form = read_form(request)
         rate_hz, pcm = sound_of(form)
         alone = not form.request.session_id

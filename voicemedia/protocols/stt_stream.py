@@ -16,7 +16,7 @@ from voicemedia.metrics import Metrics
 from voicemedia.protocols import stt_stream_wire as wire
 from voicemedia.protocols.door import Door
 from voicemedia.protocols.fast_websocket import FastWebSocketProtocol
-from voicemedia.protocols.websocket_resource import Refusal
+from voicemedia.protocols.status import Refusal, no_room
 from voicemedia.transcribing.events import RATES_HZ, Event, Over, Trouble, Wish
 from voicemedia.transcribing.session import Session
 from voicemedia.transcribing.sessions import Sessions
@@ -260,6 +260,6 @@ def make_admit(door: Door, sessions: Sessions) -> Callable[[Any], Refusal | None
         if refused is not None or any(request.args.get(b"session_id", ())):
             return refused
         full = sessions.refusal()
-        return Refusal(503, full.reason, full.retry_after_s) if full is not None else None
+        return no_room(full) if full is not None else None
 
     return admit

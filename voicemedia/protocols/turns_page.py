@@ -34,7 +34,7 @@ class TurnsPage(Resource):
         if not _is_local(request) or len(request.postpath) != 2 or request.postpath[1] != b"turns":
             return Refusal(404).render(request)
         if request.method not in (b"GET", b"HEAD"):
-            return Refusal(405, {"Allow": "GET, HEAD"}).render(request)
+            return Refusal(405, headers={"Allow": "GET, HEAD"}).render(request)
         diary = self._diary(request.postpath[0].decode("utf-8", "replace"))
         if diary is None:
             return Refusal(404).render(request)

@@ -2,25 +2,14 @@
 # Autobahn carries types, but not everywhere.
 # mypy: disallow-untyped-calls=False
 
-import json
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
 from twisted.web.iweb import IRequest
 
 from voicemedia.protocols.fast_websocket import FastWebSocketFactory
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """Why a peer gets no WebSocket: answered before the upgrade, as JSON."""
-
-    status: int
-    "403, 503 ..."
-    error: str
-    retry_after_s: int | None = None
+from voicemedia.protocols.status import Refusal, unfit_for_websocket
 
 
 class FastWebSocketResource(WebSocketResource):
@@ -34,20 +23,5 @@ class FastWebSocketResource(WebSocketResource):
         self._admit = admit
 
     def render(self, request: Any) -> Any:
-        refusal = self._not_a_websocket(request) or (self._admit(request) if self._admit else None)
-        if refusal is None:
-            return super().render(request)
-        request.setResponseCode(refusal.status)
-        request.setHeader(b"Content-Type", b"application/json")
-        if refusal.retry_after_s is not None:
-            request.setHeader(b"Retry-After", b"%d" % refusal.retry_after_s)
-        return json.dumps({"error": refusal.error}).encode()
-
-    def _not_a_websocket(self, request: Any) -> Refusal | None:
-        if request.method != b"GET":
-            request.setHeader(b"Allow", b"GET")
-            return Refusal(405, "only GET")
-        if (request.getHeader(b"Upgrade") or b"").lower() != b"websocket":
-            request.setHeader(b"Upgrade", b"websocket")
-            return Refusal(426, "WebSocket only")
-        return None
+        refusal = unfit_for_websocket(request) or (self._admit(request) if self._admit else None)
+        return super().render(request) if refusal is None else refusal.render(request)
