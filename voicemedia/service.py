@@ -1,6 +1,6 @@
 """Builds the house and joins its rooms; the order of opening and of closing. The only module that knows every name."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
 from twisted.application.service import MultiService
@@ -34,22 +34,25 @@ from voicemedia.protocols.twilio_wire import TWILIO
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
 from voicemedia.speech_service import SpeechService
 from voicemedia.switchboard import Line, Switchboard
-from voicemedia.ticker import Ticker
+from voicemedia.ticker import MONOTONIC_S, Ticker
 
 LAST_FRAMES_S: Final = 3
 "How long sockets may take to close once all calls are over."
 
 
 class MediaServer(MultiService):
-    """One server: its port, its calls, its providers."""
+    """One server: its port, its calls, its providers.
+
+    :param seconds: the clock of all calls.
+    """
 
     log = Logger()
 
-    def __init__(self, config: Config, reactor: Any) -> None:
+    def __init__(self, config: Config, reactor: Any, seconds: Callable[[], float] = MONOTONIC_S) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._config, self._reactor = config, reactor
         self.metrics = Metrics()
-        self._ticker = Ticker(reactor, self.metrics.lag)
+        self._ticker = Ticker(reactor, self.metrics.lag, seconds)
         self.switchboard = Switchboard(reactor, self._ticker, config.limits)
         self.metrics.live_by_route = self.switchboard.live_by_route
         providers.load_plugins(config.server.plugins)
@@ -92,6 +95,7 @@ class MediaServer(MultiService):
             reactor=self._reactor,
             clock=self._ticker.now_ms,
             answer=lambda leg: self.switchboard.answer(leg, line),
+            hurry=self._ticker.hurry,
             hold=lambda change: self.switchboard.hold(route, change),
             custom=offer,
             sockets=self._sockets,
@@ -215,7 +219,8 @@ class MediaServer(MultiService):
             socket.hang_up(Goodbye.DRAINED)
         waiting = [socket.is_gone for socket in self._sockets] + self.speech.close()
         if waiting:
-            every: Deferred[Any] = DeferredList(waiting)
+            # Those that do not close in time are given up without a word.
+            every: Deferred[Any] = DeferredList(waiting, consumeErrors=True)
             every.addTimeout(LAST_FRAMES_S, self._reactor, onTimeoutCancel=lambda result, _s: None)
             await every
         self.speech.stop()

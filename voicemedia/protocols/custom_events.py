@@ -1,8 +1,9 @@
 """Hands events the dialect does not know to whoever has registered for them (`smartflo_wire.router`)."""
 
+from collections.abc import Callable
 from typing import Any
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
@@ -14,18 +15,22 @@ from voicemedia.protocols.smartflo_wire import parse_incoming_event, router
 log = Logger()
 
 
-def offer(event: Custom, leg: Leg | None) -> bool:
-    """Call the handler registered for this event with the event and the leg; say whether there is one.
+def offer(event: Custom, leg: Leg | None, complain: Callable[[WireError], None]) -> None:
+    """Call the handler registered for this event with the event and the leg.
 
-    :raises WireError: the event is not what its handler may be given.
+    :param complain: told when nobody has registered, or the event is not what its handler may be given; also later,
+        if the handler is `async` and finds that out itself.
     """
-    if not router.knows(event.name):
-        return False
-    work: Deferred[Any] = Deferred.fromCoroutine(router.dispatch(parse_incoming_event(event.fields), leg))
-    work.addErrback(_failed, event.name)
-    return True
+    work: Deferred[Any] = maybeDeferred(_dispatch, event, leg)
+    work.addErrback(_failed, event.name, complain)
 
 
-def _failed(failure: Failure, name: str) -> None:
-    if not isinstance(failure.value, WireError):
+def _dispatch(event: Custom, leg: Leg | None) -> Deferred[Any]:
+    return Deferred.fromCoroutine(router.dispatch(parse_incoming_event(event.fields), leg))
+
+
+def _failed(failure: Failure, name: str, complain: Callable[[WireError], None]) -> None:
+    if isinstance(failure.value, WireError):
+        complain(failure.value)
+    else:
         log.failure("the handler of event {event} failed", failure, event=name)

@@ -205,14 +205,15 @@ class FastWebSocketProtocol(WebSocketServerProtocol):
             else:
                 self.text_received(payload)
         except Exception:
-            self._report_bug()
+            self.report_bug()
 
     def onMessageFrameData(self, payload: bytes) -> None:
         # Empty fragments without end would otherwise fill Autobahn's list of pieces.
         if payload:
             super().onMessageFrameData(payload)
 
-    def _report_bug(self) -> None:
+    def report_bug(self) -> None:
+        """Log the exception that is being handled, and close."""
         self.events.failure("bug on the WebSocket of {peer}", peer=self.peer)
         self.fail(INTERNAL_ERROR, "internal error")
 
@@ -295,7 +296,7 @@ class FastWebSocketProtocol(WebSocketServerProtocol):
         try:
             self.opened()
         except Exception:
-            self._report_bug()
+            self.report_bug()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         if self._is_open:

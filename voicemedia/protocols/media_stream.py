@@ -16,7 +16,7 @@ from voicemedia import config
 from voicemedia.audio.conceal import Concealer
 from voicemedia.audio.frames import Framer, frame_bytes
 from voicemedia.audio.g711 import CODECS
-from voicemedia.audio.jitter import Delivery, JitterBuffer, Lost
+from voicemedia.audio.jitter import NEVER_MS, Delivery, JitterBuffer, Lost
 from voicemedia.audio.media_clock import MediaClock
 from voicemedia.errors import WireError
 from voicemedia.interfaces import FRAME_MS, Caller, Goodbye, Leg, Listener
@@ -30,6 +30,8 @@ ADAPTIVE_S: Final = 0.25
 'How long a peer may be silent before `connected = "adaptive"` takes it for one that waits.'
 STREAMLESS_MS: Final = 60_000
 "How long a socket may be open without a stream."
+AHEAD_MS: Final = 60_000
+"Sound may come faster than it was spoken, as from a file, but only so far ahead: the rest would fill memory."
 MARK_PREFIX: Final = "s"
 
 
@@ -46,10 +48,12 @@ class Carrier:
     clock: Callable[[], int]
     answer: Callable[[Leg], Listener]
     "The switchboard's: makes a call of a leg."
+    hurry: Callable[[Callable[[int], bool]], None]
+    "The ticker's: asks in every slot until it hears False."
     hold: Callable[[int], None]
     "Told +1 for a socket that is there and -1 for one that is gone."
-    custom: Callable[[Custom, Leg | None], bool]
-    "Takes events the dialect does not know; False: nobody has registered for this one."
+    custom: Callable[[Custom, Leg | None, Callable[[WireError], None]], None]
+    "Takes events the dialect does not know, and whom to tell what is wrong with them."
     sockets: dict["MediaStreamSocket", None]
     "Those that are open."
 
@@ -70,7 +74,7 @@ class MediaStreamLeg:
             parameters=start.parameters,
         )
         self.lead_ms = carrier.playout.lead_ms
-        self.last_message_ms = carrier.clock()
+        self.last_message_ms = self._began_ms = carrier.clock()
         self._socket, self._writer, self._metrics = socket, writer, carrier.metrics
         codec = CODECS[start.codec]
         self._decode, self._encode, self._sample_bytes = codec.decode, codec.encode, codec.sample_bytes
@@ -84,6 +88,7 @@ class MediaStreamLeg:
         self._packet_bytes = self._frame_bytes * (carrier.playout.packet_ms // FRAME_MS)
         self._packet = b""
         self._packet_due_ms = 0
+        self._hurry, self._hurried = carrier.hurry, False
         self.listener: Listener
         "The call; set by the socket as soon as it is made."
         self.frames_in = self.frames_out = self.concealed = self.dropped = 0
@@ -94,7 +99,12 @@ class MediaStreamLeg:
     # --- from the socket ---
 
     def media(self, media: Media, now_ms: int) -> None:
-        """Take a packet of the caller's sound."""
+        """Take a packet of the caller's sound.
+
+        :raises WireError: `media_too_fast`: the caller cannot have said all that yet.
+        """
+        if self.frames_in * FRAME_MS - (now_ms - self._began_ms) > AHEAD_MS:
+            raise WireError("media_too_fast")
         payload = media.payload
         samples = len(payload) // self._sample_bytes
         position = self._clock.position(
@@ -103,6 +113,23 @@ class MediaStreamLeg:
             media.timestamp_ms if media.timestamp_ms >= 0 else None,
         )
         for delivery in self._jitter.put(position, samples, payload, now_ms):
+            self._deliver(delivery)
+        if self._jitter.next_due_ms != NEVER_MS and not self._hurried:
+            # 20 ms between two looks at a hole would double the wait for what lies behind it.
+            self._hurried = True
+            self._hurry(self._look)
+
+    def _look(self, now_ms: int) -> bool:
+        """Give up holes that are due; say whether one is left."""
+        try:
+            self._give_up_holes(now_ms)
+        except Exception:
+            self._socket.report_bug()
+        self._hurried = self._jitter.next_due_ms != NEVER_MS
+        return self._hurried
+
+    def _give_up_holes(self, now_ms: int) -> None:
+        for delivery in self._jitter.due(now_ms):
             self._deliver(delivery)
 
     def ended(self) -> None:
@@ -150,10 +177,7 @@ class MediaStreamLeg:
         self._socket.send_text(self._writer.clear())
 
     def tick(self, now_ms: int) -> None:
-        """Give up packets that are too late, conceal their holes."""
-        if self._jitter.next_due_ms <= now_ms:
-            for delivery in self._jitter.due(now_ms):
-                self._deliver(delivery)
+        """Let time pass for a packet that is being gathered; holes are looked at in every slot."""
         if self._packet and now_ms >= self._packet_due_ms:
             self._flush()
 
@@ -218,7 +242,8 @@ class MediaStreamSocket(FastWebSocketProtocol):
         self._leg: MediaStreamLeg | None = None
         self._why: Goodbye | None = None
         "Why we hung up; None while we did not."
-        self._last_ms = carrier.clock()
+        self._streamless_ms = carrier.clock()
+        "Since when there is no stream, while there is none."
         self._spoken = False
         self._greeting: IDelayedCall | None = None
         self._complained: set[str] = set()
@@ -233,14 +258,17 @@ class MediaStreamSocket(FastWebSocketProtocol):
         super().connectionMade()
 
     def connectionLost(self, reason: object = None) -> None:
-        super().connectionLost(reason)  # type: ignore[arg-type]
+        # First, so that nothing that goes wrong at the end of a call can keep its place.
         self.carrier.hold(-1)
         self.carrier.sockets.pop(self, None)
-        self.is_gone.callback(None)
+        try:
+            super().connectionLost(reason)  # type: ignore[arg-type]
+        finally:
+            self.is_gone.callback(None)
 
     def opened(self) -> None:
         """Greet those who wait for it."""
-        self._last_ms = self.carrier.clock()
+        self._streamless_ms = self.carrier.clock()
         if self.carrier.dialect.carrier != "smartflo":
             return
         if self.carrier.route.connected == "immediate":
@@ -250,25 +278,11 @@ class MediaStreamSocket(FastWebSocketProtocol):
 
     def text_received(self, payload: bytes) -> None:
         """Take one message of the carrier."""
-        self._last_ms = now_ms = self.carrier.clock()
-        self._spoken = True
-        try:
-            events = self._session.receive(payload)
-        except WireError as error:
-            self._complain(error)
-            return
-        if self._why is None:
-            for event in events:
-                self._take(event, now_ms)
+        self._receive(self._session.receive, payload)
 
     def binary_received(self, payload: bytes) -> None:
         """Take sound in a binary message, where the route allows it."""
-        self._last_ms = now_ms = self.carrier.clock()
-        try:
-            for event in self._session.receive_binary(payload):
-                self._take(event, now_ms)
-        except WireError as error:
-            self._complain(error)
+        self._receive(self._session.receive_binary, payload)
 
     def closed(self, was_clean: bool, code: int | None, reason: str) -> None:
         """The socket is gone, and with it the stream."""
@@ -294,30 +308,41 @@ class MediaStreamSocket(FastWebSocketProtocol):
 
     def sweep(self, now_ms: int) -> None:
         """Close a socket that is open for nothing."""
-        if self._leg is None and now_ms - self._last_ms > STREAMLESS_MS:
+        if self._leg is None and now_ms - self._streamless_ms > STREAMLESS_MS:
             self.hang_up(Goodbye.IDLE)
 
     # --- inside ---
+
+    def _receive(self, read: Callable[[bytes], tuple[Event, ...]], payload: bytes) -> None:
+        self._spoken = True
+        if self._why is not None:
+            return
+        now_ms = self.carrier.clock()
+        if self._leg is not None:
+            self._leg.last_message_ms = now_ms
+        try:
+            for event in read(payload):
+                self._take(event, now_ms)
+        except WireError as error:
+            self._complain(error)
 
     def _take(self, event: Event, now_ms: int) -> None:
         leg = self._leg
         # First, because nearly all are.
         if isinstance(event, Media) and leg is not None:
-            leg.last_message_ms = now_ms
             leg.media(event, now_ms)
-        elif isinstance(event, Start):
-            self._start(event)
-        elif isinstance(event, Custom):
-            self._custom(event)
-        elif leg is not None:
-            leg.last_message_ms = now_ms
+        else:
             self._take_rare(event, leg)
 
-    def _take_rare(self, event: Event, leg: MediaStreamLeg) -> None:
+    def _take_rare(self, event: Event, leg: MediaStreamLeg | None) -> None:
         match event:
-            case Dtmf():
+            case Start():
+                self._start(event)
+            case Custom():
+                self.carrier.custom(event, leg, self._complain)
+            case Dtmf() if leg is not None:
                 leg.listener.digit(event.digit)
-            case Mark():
+            case Mark() if leg is not None:
                 self._marked(event, leg)
             case Stop():
                 self._end(Goodbye.REPLACED if event.replaced else Goodbye.CALLER_HUNG_UP)
@@ -325,8 +350,9 @@ class MediaStreamSocket(FastWebSocketProtocol):
     def _start(self, start: Start) -> None:
         writer = self._session.writer
         assert writer is not None, "a session that says Start has a writer"
-        self._leg = leg = MediaStreamLeg(self, start, writer, self.carrier)
+        leg = MediaStreamLeg(self, start, writer, self.carrier)
         leg.listener = self.carrier.answer(leg)
+        self._leg = leg
 
     def _marked(self, mark: Mark, leg: MediaStreamLeg) -> None:
         number = mark.name.removeprefix(MARK_PREFIX)
@@ -335,18 +361,12 @@ class MediaStreamSocket(FastWebSocketProtocol):
 
     def _end(self, why: Goodbye) -> None:
         leg, self._leg = self._leg, None
+        self._streamless_ms = self.carrier.clock()
         if leg is not None:
-            leg.ended()
-            leg.listener.gone(why)
-
-    def _custom(self, event: Custom) -> None:
-        try:
-            known = self.carrier.custom(event, self._leg)
-        except WireError as error:
-            self._complain(error)
-            return
-        if not known:
-            self._complain(WireError("unknown_event", event.name[:40]))
+            try:
+                leg.ended()
+            finally:
+                leg.listener.gone(why)
 
     def _greet_the_silent(self) -> None:
         if not self._spoken:

@@ -1,0 +1,57 @@
+"""What was said may be read on this machine, by nobody else."""
+
+import pytest
+
+from tests.house import ECHO, House
+from voicemedia.config import Route
+
+NOT_FOUND = {"error": {"code": "not_found", "message": "There is nothing at this address."}}
+
+
+@pytest.fixture
+def house() -> House:
+    """A server with one call of an agent that says hello."""
+    house = House(ECHO, Route("/talk", agent="tests.faulty_provider", stt="none", tts="none"))
+    house.call("/talk", "S1")
+    house.pass_ms(100)
+    return house
+
+
+def test_the_turns_of_a_live_call_can_be_read(house: House) -> None:
+    status, turns = house.get("/calls/C-S1/turns")
+    assert status == 200
+    assert '"hello"' in turns
+
+
+def test_the_turns_of_an_ended_call_can_still_be_read(house: House) -> None:
+    house.peers[0].stop()
+    status, turns = house.get("/calls/C-S1/turns")
+    assert status == 200
+    assert '"hello"' in turns
+
+
+def test_only_the_last_two_hundred_ended_calls_are_remembered(house: House) -> None:
+    house.peers[0].stop()
+    peer = house.connect()
+    for number in range(200):
+        peer.start(f"T{number}")
+    peer.stop()
+    assert house.get("/calls/C-S1/turns")[0] == 404
+    assert house.get("/calls/C-T0/turns")[0] == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/calls", "/calls/", "/calls/C-S1", "/calls/C-S1/turns/x", "/calls/C-S1/words", "/calls/nobody/turns"]
+)
+def test_there_is_nothing_else(house: House, path: str) -> None:
+    assert house.get(path) == (404, NOT_FOUND)
+
+
+@pytest.mark.parametrize("peer_ip", ["192.0.2.1", "10.0.0.1", "2001:db8::1"])
+def test_other_machines_learn_nothing(house: House, peer_ip: str) -> None:
+    assert house.get("/calls/C-S1/turns", peer_ip=peer_ip) == (404, NOT_FOUND)
+
+
+@pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])
+def test_nobody_reads_through_a_proxy(house: House, header: str) -> None:
+    assert house.get("/calls/C-S1/turns", **{header: "x"}) == (404, NOT_FOUND)
