@@ -30,6 +30,16 @@ DECODERS: Final[dict[int, Any]] = {
     Encoding.MULAW: decode_mulaw,
     Encoding.ALAW: decode_alaw,
 }
+
+
+def _raw(kind: Any) -> Any:
+    """Give the protobuf class beneath a type of the library: a tenth of the time, for a server of many streams."""
+    return type(kind.pb(kind()))
+
+
+_Request, _Response = map(_raw, (cs.StreamingRecognizeRequest, cs.StreamingRecognizeResponse))
+_Result, _Alternative, _Word = map(_raw, (cs.StreamingRecognitionResult, cs.SpeechRecognitionAlternative, cs.WordInfo))
+
 SAMPLE_BYTES: Final = {Encoding.LINEAR16: 2, Encoding.MULAW: 1, Encoding.ALAW: 1}
 
 
@@ -131,9 +141,7 @@ class GoogleCloud:
     async def start(self, port: int = 0) -> int:
         """Listen on loopback; return the port."""
         self._server = grpc.aio.server(options=(("grpc.so_reuseport", 0),))
-        method = grpc.stream_stream_rpc_method_handler(
-            self._recognize, cs.StreamingRecognizeRequest.deserialize, self._serialize
-        )
+        method = grpc.stream_stream_rpc_method_handler(self._recognize, _Request.FromString, self._serialize)
         handler = grpc.method_handlers_generic_handler(SERVICE, {"StreamingRecognize": method})
         self._server.add_generic_rpc_handlers((handler,))
         self.port = self._server.add_insecure_port(f"127.0.0.1:{port}")
@@ -159,7 +167,7 @@ class GoogleCloud:
     def _serialize(self, response: Any) -> bytes:
         if self.switches.garbage:
             return b"\xff\xff\xff\xff not a protobuf"
-        written: bytes = cs.StreamingRecognizeResponse.serialize(response)
+        written: bytes = response.SerializeToString()
         return written
 
     async def _recognize(self, requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Any]:
@@ -185,7 +193,9 @@ class Call:
     def __init__(self, cloud: GoogleCloud, requests: AsyncIterator[Any], metadata: dict[str, str]) -> None:
         self._cloud, self._requests, self._metadata = cloud, requests, metadata
         self._out: asyncio.Queue[Any] = asyncio.Queue()
-        self._began = asyncio.get_running_loop().time()
+        self._began = self._asked = asyncio.get_running_loop().time()
+        "When it was opened, and when its client was last heard."
+        self._watching: asyncio.TimerHandle | None = None
         self._ear: Ear | None = None
         self._decode: Any = bytes
         self._sample_bytes, self._rate_hz = 2, 16000
@@ -209,7 +219,7 @@ class Call:
         self.failed.add_done_callback(lambda _future: self._out.put_nowait(None))
         try:
             if self.switches.hello:
-                yield cs.StreamingRecognizeResponse()
+                yield _Response()
             while (response := await self._out.get()) is not None:
                 if self.switches.delay_s:
                     await asyncio.sleep(self.switches.delay_s)
@@ -220,28 +230,34 @@ class Call:
                 raise refused
         finally:
             reader.cancel()
+            if self._watching is not None:
+                self._watching.cancel()
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()
         self._admit()
-        first = True
-        while True:
-            limit_s = self._began + self.switches.limit_s - loop.time() if self.switches.limit_s else math.inf
-            idle_s = self.switches.idle_s or math.inf
-            try:
-                request = await asyncio.wait_for(anext(self._requests), _finite(min(limit_s, idle_s)))
-            except StopAsyncIteration:
-                break
-            except TimeoutError:
-                raise (LIMIT if limit_s <= idle_s else IDLE).refused() from None
-            if first:
-                self._configure(request)
-                first = False
+        self._watch(loop)
+        async for request in self._requests:
+            self._asked = loop.time()
+            if self._ear is None:
+                self._configure(cs.StreamingRecognizeRequest.wrap(request))
             elif self._take(request.audio):
                 return
             if self.switches.deaf_after_s and self._seconds >= self.switches.deaf_after_s:
                 await loop.create_future()
         await self._finish()
+
+    def _watch(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the stream when it grows too old, or when its client falls silent."""
+        if self.failed.done():
+            return
+        switches, now = self.switches, loop.time()
+        limit_s = self._began + (switches.limit_s or math.inf) - now
+        idle_s = self._asked + (switches.idle_s or math.inf) - now
+        if min(limit_s, idle_s) <= 0:
+            self.failed.set_result((LIMIT if limit_s <= 0 else IDLE).refused())
+        elif min(limit_s, idle_s) < math.inf:
+            self._watching = loop.call_later(min(limit_s, idle_s), self._watch, loop)
 
     def _admit(self) -> None:
         switches, tally = self.switches, self._cloud.tally
@@ -325,13 +341,9 @@ class Call:
         self._tell_activity(heard)
         if not heard.final and not self._features.interim_results:
             return
-        response = cs.StreamingRecognizeResponse()
-        if heard.text:
-            response.results = [self._result(heard)]
+        response = _Response(results=[self._result(heard)] if heard.text else [])
         if switches.bill and (last or heard.final):
-            response.metadata = cs.RecognitionResponseMetadata(
-                total_billed_duration=_duration(math.ceil(self._seconds) * 1000)
-            )
+            response.metadata.total_billed_duration.seconds = math.ceil(self._seconds)
         self._out.put_nowait(response)
 
     def _tell_activity(self, heard: Heard) -> None:
@@ -339,21 +351,19 @@ class Call:
             return
         self._speaking = not self._speaking
         event = Event.SPEECH_ACTIVITY_BEGIN if self._speaking else Event.SPEECH_ACTIVITY_END
-        self._out.put_nowait(
-            cs.StreamingRecognizeResponse(speech_event_type=event, speech_event_offset=_duration(heard.end_ms))
-        )
+        self._out.put_nowait(_Response(speech_event_type=event, speech_event_offset=_duration(heard.end_ms)))
 
     def _result(self, heard: Heard) -> Any:
         words = [
-            cs.WordInfo(
+            _Word(
                 word=word.text, start_offset=_duration(word.start_ms), end_offset=_duration(word.end_ms), confidence=0.9
             )
             for word in heard.words
         ]
-        best = cs.SpeechRecognitionAlternative(
+        best = _Alternative(
             transcript=heard.text, confidence=0.92 if heard.final else 0.0, words=words if self._words else []
         )
-        return cs.StreamingRecognitionResult(
+        return _Result(
             alternatives=[best],
             is_final=heard.final,
             stability=0.0 if heard.final else 0.9,
@@ -366,10 +376,6 @@ def _duration(ms: int) -> Duration:
     duration = Duration()
     duration.FromMilliseconds(ms)
     return duration
-
-
-def _finite(seconds: float) -> float | None:
-    return None if seconds == math.inf else max(0.0, seconds)
 
 
 def ear_named(name: str, pause_ms: int) -> MakeEar:

@@ -30,6 +30,7 @@ class Attempts:
         "None: it wants to hear no more."
         self._expected = Expected()
         self._live: dict[int, Attempt] = {}
+        self._feeds: dict[int, Callable[[bytes], None]] = {}
         self.place: Place | None = None
         "Who was asked last."
         self.failovers = 0
@@ -63,6 +64,7 @@ class Attempts:
                 self._lineup.failed(place, error)
                 continue
             self._live[number] = Attempt(place, recognition)
+            self._feeds[number] = recognition.feed
             if self._expected != Expected():
                 recognition.expect(self._expected)
             self.failovers += self.place not in (None, place)
@@ -77,7 +79,7 @@ class Attempts:
 
     def feed(self, number: int, pcm: bytes) -> None:
         """Send 20 ms."""
-        self._live[number].recognition.feed(pcm)
+        self._feeds[number](pcm)
 
     def onset(self, number: int) -> None:
         """Tell that the caller has begun to speak."""
@@ -95,6 +97,7 @@ class Attempts:
     def drop(self, stream: Stream, why: ProviderError | None) -> None:
         """Close a recognition, and settle its account."""
         attempt = self._live.pop(stream.number)
+        del self._feeds[stream.number]
         attempt.recognition.close()
         place, seconds = attempt.place, stream.billed_s or stream.fed / self._rate_hz
         place.seconds += seconds

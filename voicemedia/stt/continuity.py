@@ -82,19 +82,20 @@ class Continuity:
 
     # --- what the owner says ---
 
-    def feed(self, pcm: bytes, now_ms: float) -> None:
-        """Take 20 ms of the caller."""
+    def feed(self, pcm: bytes) -> bool:
+        """Take 20 ms of the caller; return whether somebody has to be found who hears it (`serve`)."""
         tail = self._row[-1]
         tail.ring.add(pcm)
-        self._end += len(pcm) // 2
+        samples = len(pcm) // 2
+        self._end += samples
         stream = tail.stream
         if stream is None:
-            self._serve(now_ms)
-        elif not stream.held:
+            return True
+        if not stream.held:
             stream.sent = self._end
-            stream.fed += len(pcm) // 2
+            stream.fed += samples
             self._out.feed(stream.number, pcm)
-        self._bound(tail)
+        return False
 
     def onset(self, now_ms: float) -> None:
         """The caller has begun to speak."""
@@ -110,7 +111,7 @@ class Continuity:
         """The utterance is over: exactly one final is owed for it."""
         self._speech.end(self._end)
         self._close_tail(now_ms)
-        self._serve(now_ms)
+        self.serve(now_ms)
 
     def close(self) -> None:
         """Let go of everything."""
@@ -143,8 +144,7 @@ class Continuity:
         if stretch.closed_ms is not None and transcript.closes:
             return self._done(stream, stretch, transcript, now_ms - stretch.closed_ms)
         sample = transcript.end_ms * self._rate_hz // 1000
-        # Sound is replayed in whole frames.
-        stretch.ring.forget(sample - sample % self._frame)
+        stretch.ring.forget(self._aligned(sample))
         if stretch.closed_ms is not None:
             return stretch.parts.append(transcript)
         stretch.finals.append(transcript)
@@ -174,7 +174,8 @@ class Continuity:
             if not self.over and stream.number in self._streams:
                 self._watch(stream, now_ms)
         if not self.over:
-            self._serve(now_ms)
+            self.serve(now_ms)
+            self._bound(self._row[-1])
 
     def _watch(self, stream: Stream, now_ms: float) -> None:
         if why := self._stalled(stream, now_ms) or self._too_slow(stream):
@@ -228,7 +229,7 @@ class Continuity:
         if not stream.traits.one_utterance and not self._out.better(stream.number):
             self._give(stream, fresh)
 
-    def _serve(self, now_ms: float) -> None:
+    def serve(self, now_ms: float) -> None:
         """Give every stretch a stream, if there are any."""
         if self.over or now_ms < self._retry_at_ms:
             return
@@ -282,7 +283,7 @@ class Continuity:
         """Send what was held back, without most of its silence."""
         margin = self._rate_hz * MARGIN_MS // 1000
         for start, end in self._speech.within(stream.sent, stretch.ring.end):
-            skipped = stream.skip_to(start - start % self._frame) if start - stream.sent > margin else 0
+            skipped = stream.skip_to(self._aligned(start)) if start - stream.sent > margin else 0
             self.tally.dropped_ms += skipped * 1000 // self._rate_hz
             self._send(stream, stretch, end)
         silence = stretch.ring.end - stream.sent
@@ -318,7 +319,7 @@ class Continuity:
             self.tally.recoveries += 1
             self._note_failure(stream, why, now_ms)
         self._flush()
-        self._serve(now_ms)
+        self.serve(now_ms)
 
     def _orphan(self, stretch: Stretch) -> None:
         stretch.stream = None
@@ -368,6 +369,12 @@ class Continuity:
         if self._speech.known and tail.onset is None and not tail.guessed and tail.stream is not None:
             keep = self._rate_hz
             if length > 2 * keep:
-                tail.ring.forget(min(tail.ring.end - keep, tail.stream.sent))
+                tail.ring.forget(self._aligned(min(tail.ring.end - keep, tail.stream.sent)))
         elif length * 1000 > self._patience.ring_ms * self._rate_hz:
-            tail.forgotten += tail.ring.forget(tail.ring.start + self._frame)
+            tail.forgotten += tail.ring.forget(
+                self._aligned(tail.ring.end - self._patience.ring_ms * self._rate_hz // 1000)
+            )
+
+    def _aligned(self, sample: int) -> int:
+        """Give the beginning of the frame a sample is in: sound is replayed in whole frames."""
+        return sample - sample % self._frame

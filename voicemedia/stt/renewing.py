@@ -126,7 +126,9 @@ class RenewingRecognition:
 
     def feed(self, pcm: bytes) -> None:
         """Take 20 ms of sound."""
-        self._enter(self._core.feed, pcm)
+        # The way of every frame: no clock, no queue.
+        if not self._core.over and self._core.feed(pcm):
+            self._enter(self._core.serve)
 
     def onset(self) -> None:
         """The caller has begun to speak."""

@@ -1,0 +1,218 @@
+"""Many streams to Google at once: what they cost the server, against the stand-in in a process of its own.
+
+    python -m benchmarks.google_streams [--streams 50 500] [--seconds 20]
+
+Every caller speaks marked sound in frames of 20 ms, with onsets and endpoints as voice detection gives them, through
+renewal and recognizer; each utterance is a stream. What comes back must be what was said, word for word.
+"""
+
+import argparse
+import asyncio
+import os
+import resource
+import sys
+import threading
+import time
+from collections.abc import Callable
+from multiprocessing import get_context
+from multiprocessing.connection import Connection
+from random import Random
+from typing import Any
+
+from twisted.internet import reactor as _reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater, react
+
+from tests.clouds.google import GoogleCloud, Switches
+from tests.clouds.marked import WORDS, frames, silence, speak
+from voicemedia.errors import ProviderError
+from voicemedia.interfaces import Transcript
+from voicemedia.stt.failover import Place
+from voicemedia.stt.google import GoogleRecognizer, Options
+from voicemedia.stt.renewing import RenewingRecognizer
+from voicemedia.threads import loop_thread
+
+reactor: Any = _reactor
+SLOT_S = 0.02
+PARTS = 4
+"The callers' frames do not come all at once: a slot has so many parts."
+SPEECH, PAUSE = 40, 100
+"Words of an utterance of 8 s, and frames of silence after it."
+
+
+def serve(pipe: Connection) -> None:
+    """Run the stand-in; say its port."""
+
+    async def run() -> None:
+        cloud = GoogleCloud(switches=Switches(pause_ms=0))
+        pipe.send(await cloud.start())
+        await cloud.serve()
+
+    asyncio.run(run())
+
+
+def speeches(count: int) -> list[tuple[str, list[bytes]]]:
+    """Make utterances: their words and frames. Callers share them, for their memory is not what is measured."""
+    made = []
+    for number in range(count):
+        text = " ".join(Random(number).choices(WORDS, k=SPEECH))
+        made.append((text, list(frames(speak(text) + silence(PAUSE * 20)))))
+    return made
+
+
+SPEECHES = speeches(50)
+
+
+class Talker:
+    """One caller who speaks one utterance after the other, and knows what must be understood."""
+
+    def __init__(self, number: int, listen: Callable[[Any], Any]) -> None:
+        self._random = Random(number)
+        self._recognition = listen(self)
+        self._frames: list[bytes] = []
+        # Callers begin anywhere in their utterance.
+        self._at = 0
+        self._wait = self._random.randrange(SPEECH * 10 + PAUSE)
+        self._said: list[str] = []
+        self.right = self.wrong = 0
+        self.final_ms: list[float] = []
+        self._ended_at: list[float] = []
+
+    def slot(self) -> None:
+        """Speak 20 ms."""
+        if self._wait:
+            self._wait -= 1
+            return
+        if self._at == len(self._frames):
+            if self._frames:
+                self._ended_at.append(time.perf_counter())
+                self._recognition.endpoint()
+            text, self._frames = self._random.choice(SPEECHES)
+            self._said.append(text)
+            self._at = 0
+        if self._at == 5:
+            self._recognition.onset()
+        self._recognition.feed(self._frames[self._at])
+        self._at += 1
+
+    def heard(self, transcript: Transcript) -> None:
+        """Compare."""
+        if transcript.final:
+            self.final_ms.append((time.perf_counter() - self._ended_at.pop(0)) * 1000)
+            right = transcript.text == self._said.pop(0)
+            self.right += right
+            self.wrong += not right
+
+    def deaf(self, error: ProviderError) -> None:
+        """Count."""
+        self.wrong += 1
+
+    def close(self) -> None:
+        """End."""
+        self._recognition.close()
+
+
+class Nobody:
+    """Hears nothing: what the benchmark itself costs."""
+
+    def feed(self, pcm: bytes) -> None: ...
+    def onset(self) -> None: ...
+    def endpoint(self) -> None: ...
+    def close(self) -> None: ...
+
+
+def cpu_s() -> float:
+    """Processor time of this process, all threads."""
+    use = resource.getrusage(resource.RUSAGE_SELF)
+    return use.ru_utime + use.ru_stime
+
+
+def rss_kb() -> int:
+    """Memory of this process."""
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE") // 1024
+
+
+class Lag:
+    """How late a timer of 5 ms comes."""
+
+    def __init__(self) -> None:
+        self.ms: list[float] = []
+        self._due = 0.0
+        self._tick()
+
+    def _tick(self) -> None:
+        now = time.perf_counter()
+        if self._due:
+            self.ms.append((now - self._due) * 1000)
+        self._due = now + 0.005
+        self.call = reactor.callLater(0.005, self._tick)
+
+
+async def speak_for(talkers: list[Talker], seconds: float) -> tuple[float, list[float]]:
+    """Let them speak; return the processor time per second and the lags."""
+    lag = Lag()
+    began, used, part = time.perf_counter(), cpu_s(), 0
+    while (now := time.perf_counter()) < began + seconds:
+        for talker in talkers[part % PARTS :: PARTS]:
+            talker.slot()
+        part += 1
+        await deferLater(reactor, max(0.0, began + part * SLOT_S / PARTS - time.perf_counter()), lambda: None)
+    lag.call.cancel()
+    return (cpu_s() - used) / (now - began), lag.ms
+
+
+def percentile(values: list[float], per_cent: int) -> float:
+    """Give a percentile."""
+    ordered = sorted(values) or [0.0]
+    return ordered[min(len(ordered) - 1, len(ordered) * per_cent // 100)]
+
+
+async def measure(port: int, streams: int, seconds: float) -> str:
+    """Measure one number of streams; return a row of the table."""
+    idle = [Talker(number, lambda _owner: Nobody()) for number in range(streams)]
+    harness, _ = await speak_for(idle, 3)
+    recognizer = GoogleRecognizer(Options(endpoint=f"127.0.0.1:{port}", plaintext=True), loop_thread(reactor))
+    await recognizer.start()
+    renewing = RenewingRecognizer([Place(recognizer)], reactor)
+    threads, memory = threading.active_count(), rss_kb()
+    talkers = [Talker(number, lambda owner: renewing.listen(8000, owner)) for number in range(streams)]
+    await speak_for(talkers, 5)
+    load, lags = await speak_for(talkers, seconds)
+    more_threads, more_kb = threading.active_count() - threads, (rss_kb() - memory) / streams
+    for talker in talkers:
+        talker.close()
+    await recognizer.stop()
+    finals = [ms for talker in talkers for ms in talker.final_ms]
+    right, wrong = sum(talker.right for talker in talkers), sum(talker.wrong for talker in talkers)
+    return (
+        f"| {streams} | {load:.1%} | {harness:.1%} | {(load - harness) * 1e6 / streams / 50:.1f} us"
+        f" | {percentile(lags, 50):.1f} / {percentile(lags, 99):.1f} ms | {more_threads} | {more_kb:.0f} KB"
+        f" | {percentile(finals, 50):.0f} / {percentile(finals, 99):.0f} ms | {right} of {right + wrong} |"
+    )
+
+
+async def main(_reactor: Any, pipe: Connection, arguments: argparse.Namespace) -> None:
+    """Measure all numbers of streams."""
+    port = pipe.recv()
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
+    print("| streams | CPU of one core | harness alone | a frame | lag p50 / p99 | threads more | memory each", end="")
+    print(" | endpoint to final p50 / p99 | finals right |")
+    print("|---|---|---|---|---|---|---|---|---|")
+    for streams in arguments.streams:
+        print(await measure(port, streams, arguments.seconds), flush=True)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--streams", type=int, nargs="*", default=[50, 500])
+    parser.add_argument("--seconds", type=float, default=20)
+    chosen = parser.parse_args()
+    # Before the reactor runs and any thread is there.
+    ours, theirs = get_context("spawn").Pipe()
+    server = get_context("spawn").Process(target=serve, args=(theirs,), daemon=True)
+    server.start()
+    try:
+        react(lambda running: Deferred.fromCoroutine(main(running, ours, chosen)))
+    finally:
+        server.terminate()
