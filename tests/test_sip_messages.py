@@ -214,6 +214,19 @@ def test_compact_and_long_names_are_one_header() -> None:
     assert headers.all("via") == ["1", "2", "3"]
 
 
+def test_headers_are_found_however_they_came_in() -> None:
+    headers = Headers([("v", "2")])
+    assert headers.first("via") == "2"
+    headers.add("Via", "3")
+    headers.extend([("f", "me"), ("Via", "4")])
+    headers.put_first("Via", "1")
+    headers.replace("from", "you")
+    headers.replace("x-new", "y")
+    assert (headers.all("via"), headers.one("from"), headers.first("x-new")) == (["1", "2", "3", "4"], "you", "y")
+    headers.remove("via")
+    assert list(headers) == [("f", "you"), ("X-New", "y")] and "via" not in headers and headers.one("from") == "you"
+
+
 def test_our_own_value_cannot_smuggle_a_header_in() -> None:
     with pytest.raises(WireError):
         Headers().add("Subject", "hello\r\nVia: evil")

@@ -64,18 +64,10 @@ class Headers:
         return f"Headers({self.fields!r})"
 
     def _keys(self) -> dict[str, list[int]]:
-        index = self._index
-        if index is None:
-            index = self._index = {}
-            for number, (name, _) in enumerate(self.fields):
-                key = name.lower()
-                if len(key) == 1:
-                    key = COMPACT.get(key, key)
-                if key in index:
-                    index[key].append(number)
-                else:
-                    index[key] = [number]
-        return index
+        if self._index is None:
+            self._index = {}
+            _enter(self._index, self.fields, 0)
+        return self._index
 
     def raw(self, key: str) -> list[tuple[str, str]]:
         """Return the fields of this (lower-case, long) name untouched, to be copied into another message."""
@@ -111,13 +103,14 @@ class Headers:
 
     def add(self, name: str, value: str) -> None:
         """Put a field of ours at the end."""
-        self.fields.append((name, _one_line(value)))
-        self._index = None
+        self.extend([(name, _one_line(value))])
 
     def extend(self, fields: Iterable[tuple[str, str]]) -> None:
         """Put fields of another message at the end, untouched."""
+        start = len(self.fields)
         self.fields.extend(fields)
-        self._index = None
+        if self._index is not None:
+            _enter(self._index, self.fields, start)
 
     def put_first(self, name: str, value: str) -> None:
         """Put a field of ours before all others: a Via of our own, a Route."""
@@ -142,6 +135,18 @@ class Headers:
     def copy(self) -> "Headers":
         """Return a copy that can be changed alone."""
         return Headers(self.fields)
+
+
+def _enter(index: dict[str, list[int]], fields: list[tuple[str, str]], start: int) -> None:
+    """Note in the index where the fields from `start` on are."""
+    for number in range(start, len(fields)):
+        key = fields[number][0].lower()
+        if len(key) == 1:
+            key = COMPACT.get(key, key)
+        if key in index:
+            index[key].append(number)
+        else:
+            index[key] = [number]
 
 
 def _unfold(value: str) -> str:

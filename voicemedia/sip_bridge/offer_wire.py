@@ -155,7 +155,7 @@ class Negotiation:
         if media.port == 0 or chosen is None:
             return None
         ours = Payloads.of(offered)
-        agreement = self._agreement(answer, media, chosen, self.direction)
+        agreement = self._agreement(answer, media, chosen, theirs)
         agreement = replace(
             agreement,
             receive=ours.sound,
@@ -218,7 +218,7 @@ class Negotiation:
         chosen = theirs.best(self.terms.codecs)
         if chosen is None:
             return None
-        secured = self._secure(offer, media, self._agreement(offer, media, chosen, self.direction))
+        secured = self._secure(offer, media, self._agreement(offer, media, chosen, theirs))
         if secured is None:
             return None
         agreement, security = secured
@@ -248,10 +248,11 @@ class Negotiation:
         clear = media.protocol in PLAIN and terms.srtp in ("never", "allow")
         return (agreement, []) if clear else None
 
-    def _agreement(self, theirs: Session, media: Media, chosen: tuple[int, Codec], wish: str) -> Agreement:
-        address = theirs.address_of(media)
+    def _agreement(self, body: Session, media: Media, chosen: tuple[int, Codec], theirs: Payloads) -> Agreement:
+        address = body.address_of(media)
+        wish = self.direction
         number, codec = chosen
-        offered = _MIRROR[theirs.direction_of(media)]
+        offered = _MIRROR[body.direction_of(media)]
         # The old way to hold (RFC 2543): nothing can be sent to nowhere.
         nowhere = address in ("0.0.0.0", "::", "0:0:0:0:0:0:0:0")
         mux = media.attribute("rtcp-mux") is not None and self.terms.rtcp_mux
@@ -262,7 +263,7 @@ class Negotiation:
             codec,
             number,
             (),
-            Payloads.of(media).dtmf_for(codec) if self.terms.dtmf else None,
+            theirs.dtmf_for(codec) if self.terms.dtmf else None,
             (),
             packet_ms(media, self.terms.ptime_ms),
             sending=not nowhere and offered in ("sendrecv", "sendonly") and wish in ("sendrecv", "sendonly"),
