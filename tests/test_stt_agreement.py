@@ -123,6 +123,10 @@ class Caller:
         self.told += self.windows.empties()
 
     @property
+    def closing(self) -> list[str]:
+        return [transcript.text for transcript in self.told if transcript.final and transcript.closes]
+
+    @property
     def finals(self) -> list[str]:
         return [transcript.text for transcript in self.told if transcript.final]
 
@@ -156,6 +160,7 @@ def test_every_word_is_said_once_however_windows_cut_the_speech(
     caller.speak(0, frames)
     caller.stop()
     assert " ".join(caller.finals).split() == [text for text, _, _ in words]
+    assert len(caller.closing) == 1
 
 
 def test_a_long_window_is_cut_where_its_words_are_settled() -> None:

@@ -302,7 +302,7 @@ def test_their_final_may_come_before_our_endpoint() -> None:
     room.speak(20)
     room.tell("committed_transcript", text="one")
     room.session.endpoint()
-    assert room.notes.finals == ["one", ""]
+    assert [(each.text, each.closes) for each in room.notes.told] == [("one", False), ("", True)]
 
 
 def test_an_endpoint_they_never_notice_is_an_empty_final() -> None:

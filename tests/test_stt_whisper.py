@@ -204,7 +204,7 @@ async def test_the_key_goes_out_as_bearer_and_is_shown_nowhere(monkeypatch: pyte
 
 def test_a_key_that_is_absent_is_missing() -> None:
     assert missing(Options(key_env="NO_SUCH_KEY")) == (
-        "stt.whisper.key_env: environment variable NO_SUCH_KEY is not set; export it, or remove the key"
+        "key_env: environment variable NO_SUCH_KEY is not set; export it, or remove the key"
     )
     assert missing(Options(key_env="")) == ""
 

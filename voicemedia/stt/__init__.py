@@ -7,10 +7,11 @@ A name with a dot in it is the module of a recognizer out of tree.
 from typing import Final
 
 PROVIDERS: Final = {
+    "google": "voicemedia.stt.google",
+    "grpc": "voicemedia.stt.grpc_remote",
     "pocketsphinx": "voicemedia.stt.pocketsphinx",
     "scribe": "voicemedia.stt.scribe",
     "scribe_realtime": "voicemedia.stt.scribe_realtime",
-    "google": "voicemedia.stt.google",
     "whisper": "voicemedia.stt.whisper",
 }
 "Name in the configuration -> module with `Options`, `missing` and `make`."

@@ -44,10 +44,10 @@ class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         if not self.base_url.startswith(("http://", "https://")):
             raise ValueError("base_url: expected http:// or https://")
 
-    def missing(self, name: str) -> str:
+    def missing(self) -> str:
         """Say whether the key is absent."""
         try:
-            secret(self.key_env, f"stt.{name}.key_env")
+            secret(self.key_env, "key_env")
         except ConfigError as error:
             return str(error)
         return ""
@@ -67,7 +67,7 @@ class Options(Account, frozen=True, forbid_unknown_fields=True):
 
 def missing(options: Options) -> str:
     """Say whether the key is absent."""
-    return options.missing("scribe")
+    return options.missing()
 
 
 def make(options: Options, reactor: Any) -> Recognizer:
@@ -97,7 +97,7 @@ class ScribeRecognizer:
 
     def start(self) -> Deferred[None]:
         """Read the key; connections open when there is something to ask."""
-        self._headers = {"xi-api-key": secret(self._options.key_env, "stt.scribe.key_env").reveal()}
+        self._headers = {"xi-api-key": secret(self._options.key_env, "key_env").reveal()}
         return succeed(None)
 
     def stop(self) -> Deferred[None]:

@@ -46,7 +46,7 @@ class Options(Account, frozen=True, forbid_unknown_fields=True):
 
 def missing(options: Options) -> str:
     """Say whether the key is absent."""
-    return options.missing("scribe_realtime")
+    return options.missing()
 
 
 def make(options: Options, reactor: Any) -> Recognizer:
@@ -73,7 +73,7 @@ class ScribeRealtimeRecognizer:
 
     def start(self) -> Deferred[None]:
         """Read the key."""
-        self._headers = {"xi-api-key": secret(self._options.key_env, "stt.scribe_realtime.key_env").reveal()}
+        self._headers = {"xi-api-key": secret(self._options.key_env, "key_env").reveal()}
         return succeed(None)
 
     def stop(self) -> Deferred[None]:

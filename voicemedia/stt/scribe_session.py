@@ -219,7 +219,8 @@ class ScribeSession:
         self._partial = text
 
     def _finished(self, message: Message) -> None:
-        debt = self._debts.popleft() if self._debts else _Debt(self._start_ms, self._now_ms, 0)
+        owed = bool(self._debts)
+        debt = self._debts.popleft() if owed else _Debt(self._start_ms, self._now_ms, 0)
         self._partial, self._committed = "", True
         language = message.language_code or ""
         words = words_of(message.text, message.words, language, (debt.start_ms, debt.end_ms))
@@ -233,6 +234,7 @@ class ScribeSession:
                 start_ms=debt.start_ms,
                 end_ms=debt.end_ms,
                 language=language,
+                closes=owed,
                 billed_s=self._sent / self._bytes_per_ms / 1000,
             )
         )

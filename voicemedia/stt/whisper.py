@@ -90,7 +90,7 @@ def make(options: Options, reactor: Any) -> Recognizer:
 
 
 def _key(options: Options) -> Secret | None:
-    return secret(options.key_env, "stt.whisper.key_env") if options.key_env else None
+    return secret(options.key_env, "key_env") if options.key_env else None
 
 
 class WhisperRecognizer:

@@ -160,7 +160,8 @@ class Windows:
 
     def _final(self, words: list[HeardWord], window: Window) -> Transcript:
         self._context.extend(word.text for word in words)
-        return replace(transcript_of(words, final=True, at_ms=window.end_ms), billed_s=self.sent_ms / 1000)
+        heard = transcript_of(words, final=True, at_ms=window.end_ms)
+        return replace(heard, closes=window.last, billed_s=self.sent_ms / 1000)
 
     def _move_on(self, utterance: _Utterance, window: Window) -> bool:
         """Drop settled sound from a long window; False: it is too long and nothing in it can be dropped."""
