@@ -196,8 +196,8 @@ class Route(Section, frozen=True):
     "Whose protocol is spoken."
     agent: str = "diet"
     "Name of an agent: a table `[agents.NAME]`, a built-in one, or a dotted module."
-    stt: str = "pocketsphinx"
-    "Name of a recognizer, the same way; `none`: nothing is understood."
+    stt: str | tuple[str, ...] = "pocketsphinx"
+    "Name of a recognizer, the same way, or several: the next is asked when one fails; `none`: nothing is understood."
     tts: str = "espeak"
     "Name of a synthesizer, the same way; `none`: nothing is said."
     language: str = "en"
@@ -227,6 +227,11 @@ class Route(Section, frozen=True):
             raise ValueError(f"path: {self.path} is a page of the server itself; choose another")
         if self.token_env and self.carrier != "twilio":
             raise ValueError("token_env: only carrier twilio signs its requests; use secret_env or allow")
+
+    @property
+    def recognizers(self) -> tuple[str, ...]:
+        """The names of its recognizers, in the order of preference."""
+        return (self.stt,) if isinstance(self.stt, str) else self.stt
 
     @property
     def guarded(self) -> bool:

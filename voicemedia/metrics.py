@@ -7,7 +7,7 @@ numbers are gathered when somebody asks.
 from bisect import bisect_left
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
@@ -27,6 +27,13 @@ PLAIN: Final = {
     "peers_denied": "Peers without the right secret, address or signature.",
 }
 "Counters that are attributes of `Metrics`, and what they count."
+
+RECOGNIZED: Final = (
+    ("streams", "stt_streams", "Streams opened at recognizers."),
+    ("seconds", "stt_seconds", "Sound paid for, in streams that have ended, in seconds."),
+    ("cost_usd", "stt_cost_usd", "What that costs by the configured rates, in US dollars."),
+)
+"Key of what `recognizers` gives, the counter it becomes, and what that counts."
 
 
 class Histogram:
@@ -74,6 +81,7 @@ class Metrics:
         "live_by_route",
         "peers_denied",
         "providers_failed",
+        "recognizers",
         "turns",
         "wire_errors",
     )
@@ -95,6 +103,8 @@ class Metrics:
         self.providers_failed: Counter[str] = Counter()
         self.live_by_route: Callable[[], Mapping[str, int]] = dict
         "Asked at each scrape: calls that are on, by route."
+        self.recognizers: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
+        "Asked at each scrape: what each recognizer has done and cost."
         self._replies: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(REPLY_BUCKETS_MS))
         self._lag = Histogram(LAG_BUCKETS_MS)
         # The registry of our own: two services in one process (tests) must not share numbers.
@@ -133,6 +143,7 @@ class Metrics:
         yield _labeled("calls_ended", "Calls ended, by reason.", ("reason",), self.calls_ended)
         yield _labeled("wire_errors", "Messages that broke the protocol.", ("carrier", "kind"), self.wire_errors)
         yield _labeled("providers_failed", "Failures of providers in calls.", ("provider",), self.providers_failed)
+        yield from self._of_recognizers()
         active = GaugeMetricFamily("voicemedia_calls_active", "Calls that are on.", labels=("route",))
         for route, calls in self.live_by_route().items():
             active.add_metric((route,), calls)
@@ -148,13 +159,22 @@ class Metrics:
             "voicemedia_loop_lag_ms", "How late the tick came.", buckets=buckets, sum_value=total
         )
 
+    def _of_recognizers(self) -> Iterator[Metric]:
+        counts = self.recognizers()
+        for key, name, what in RECOGNIZED:
+            yield _labeled(name, what, ("provider",), {provider: each[key] for provider, each in counts.items()})
+        failures = {
+            (provider, code): count for provider, each in counts.items() for code, count in each["failures"].items()
+        }
+        yield _labeled("stt_failures", "Streams that failed, by code.", ("provider", "code"), failures)
+
     def describe(self) -> Iterator[Metric]:
         """Name what may be collected: nothing, so that registering asks for no numbers."""
         return iter(())
 
 
 def _labeled(
-    name: str, what: str, labels: tuple[str, ...], counts: Mapping[str, int] | Mapping[tuple[str, str], int]
+    name: str, what: str, labels: tuple[str, ...], counts: Mapping[str, float] | Mapping[tuple[str, str], int]
 ) -> CounterMetricFamily:
     family = CounterMetricFamily(f"voicemedia_{name}", what, labels=labels)
     for key, count in counts.items():

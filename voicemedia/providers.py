@@ -110,9 +110,9 @@ def wanted(config: Config) -> list[Wanted]:
         field = "agent" if kind == "agents" else kind
         asked: dict[str, list[str]] = {name: [] for name in tables}
         for number, route in enumerate(config.routes):
-            name = getattr(route, field)
-            if name != NOBODY or kind == "agents":
-                asked.setdefault(name, []).append(f"routes[{number}].{field}")
+            for name in route.recognizers if kind == "stt" else (getattr(route, field),):
+                if name != NOBODY or kind == "agents":
+                    asked.setdefault(name, []).append(f"routes[{number}].{field}")
         if kind == "stt":
             for key, name in _named_by_stream(config):
                 asked.setdefault(name, []).append(key)

@@ -15,7 +15,7 @@ from voicemedia.audio.voice import Endpointer, make_detector
 from voicemedia.call import Setting
 from voicemedia.config import Config, Route
 from voicemedia.errors import ConfigError, ProviderError
-from voicemedia.interfaces import Agent, Goodbye, Provider, Recognizer, Synthesizer
+from voicemedia.interfaces import Agent, Goodbye, Provider, Synthesizer
 from voicemedia.metrics import Metrics
 from voicemedia.protocols.access import Access
 from voicemedia.protocols.custom_events import offer
@@ -32,6 +32,7 @@ from voicemedia.protocols.status import World, make_site
 from voicemedia.protocols.turns_page import TurnsPage
 from voicemedia.protocols.twilio_wire import TWILIO
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
+from voicemedia.recognizers import Recognizers
 from voicemedia.speech_service import SpeechService
 from voicemedia.switchboard import Line, Switchboard
 from voicemedia.ticker import MONOTONIC_S, Ticker
@@ -63,8 +64,11 @@ class MediaServer(MultiService):
         self._missing = {f"{each.kind}.{each.name}": reason for each in chosen if (reason := each.missing())}
         self._troubles: dict[str, str] = dict(self._missing)
         self._sockets: dict[MediaStreamSocket, None] = {}
-        self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._providers, self.troubles)
-        world = World(self.switchboard, self.metrics, self.troubles, self.speech.sessions.read)
+        self._recognizers = Recognizers(self._providers, reactor)
+        self.metrics.recognizers = self._recognizers.read
+        self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._recognizers, self.troubles)
+        transcribing = self.speech.sessions.read
+        world = World(self.switchboard, self.metrics, self.troubles, transcribing, self._recognizers.read)
         streams = {
             **{route.path: self._stream(route) for route in config.routes},
             **self.speech.streams(_websocket_limits(config), self.metrics),
@@ -120,7 +124,7 @@ class MediaServer(MultiService):
             voice=voice,
             metrics=self.metrics,
             clock=self._ticker.now_ms,
-            recognizer=cast(Recognizer | None, self._working("stt", route.stt)),
+            recognizer=self._recognizers.of_route(route.recognizers, self._missing),
             synthesizer=cast(Synthesizer | None, self._working("tts", route.tts)),
         )
 

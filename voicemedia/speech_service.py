@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Final, cast
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
@@ -12,7 +12,7 @@ from twisted.web.resource import IResource
 from voicemedia import config as configuration
 from voicemedia.audio.voice import Endpointer, make_detector
 from voicemedia.config import Config, Secret
-from voicemedia.interfaces import Provider, Recognizer
+from voicemedia.interfaces import Provider
 from voicemedia.metrics import Metrics
 from voicemedia.protocols import stt_chunk, stt_stream
 from voicemedia.protocols.access import Access
@@ -20,8 +20,7 @@ from voicemedia.protocols.door import Door
 from voicemedia.protocols.fast_websocket import FastWebSocketFactory, WebSocketLimits
 from voicemedia.protocols.stt_stream import Service, StreamSocket
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
-from voicemedia.stt.failover import Place
-from voicemedia.stt.renewing import RenewingRecognizer
+from voicemedia.recognizers import Recognizers
 from voicemedia.transcribing.session import Setting
 from voicemedia.transcribing.sessions import Sessions
 
@@ -32,7 +31,6 @@ HIGH_WATER_BYTES: Final = 8192
 class SpeechService:
     """Sessions and their doors.
 
-    :param providers: all of the server; recognizers among them may be asked for.
     :param troubles: why a provider cannot serve, by its key such as `stt.google`; empty when it can.
     """
 
@@ -43,15 +41,14 @@ class SpeechService:
         config: Config,
         reactor: Any,
         clock: Callable[[], int],
-        providers: Mapping[tuple[str, str], Provider],
+        recognizers: Recognizers,
         troubles: Callable[[], Mapping[str, str]],
     ) -> None:
         self._config, self._reactor = config, reactor
-        places = {name: Place(cast(Recognizer, providers["stt", name])) for name in offered(config, providers)}
         # A stream of the provider's that ends, fails or stalls in the middle of a session costs no word.
-        recognizers = {name: RenewingRecognizer([place], reactor) for name, place in places.items()}
+        by_name = {name: recognizers.of_session(name) for name in offered(config, recognizers.providers)}
         setting = Setting(config.stream, self._endpointer, clock, reactor.seconds, self._keep_summary)
-        self.sessions = Sessions(recognizers, lambda name: troubles().get(f"stt.{name}", ""), setting)
+        self.sessions = Sessions(by_name, lambda name: troubles().get(f"stt.{name}", ""), setting)
         self.sockets: dict[StreamSocket, None] = {}
         self._clock = clock
 

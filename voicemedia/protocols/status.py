@@ -67,6 +67,8 @@ class World:
     "For every provider, as `stt.pocketsphinx`: why it cannot serve; empty when it can."
     transcribing: Callable[[], Mapping[str, Any]] = dict
     "Counts of the streaming API: its sessions, and by provider what it did."
+    recognizers: Callable[[], Mapping[str, Any]] = dict
+    "What each recognizer has done and cost, in calls and streams."
 
 
 def health(world: World, uptime_s: float) -> tuple[int, dict[str, object]]:
@@ -116,6 +118,7 @@ def stats(world: World) -> dict[str, object]:
             "late": metrics.frames_late,
             "dropped": metrics.frames_dropped,
         },
+        "recognizers": world.recognizers(),
         "turns": metrics.turns,
         "errors": errors,
         "provider_failures": dict(metrics.providers_failed),

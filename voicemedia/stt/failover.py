@@ -13,8 +13,10 @@ from voicemedia.stt.breaker import Breaker, Trip
 class Place:
     """One recognizer, whether it is worth a try, and what it has done. All routes that name it share the place."""
 
-    def __init__(self, recognizer: Recognizer, trip: Trip | None = None) -> None:
+    def __init__(self, recognizer: Recognizer, trip: Trip | None = None, *, name: str = "") -> None:
         self.recognizer = recognizer
+        self.name = name or recognizer.name
+        "Its name in logs and statistics."
         self.breaker = Breaker(trip or Trip())
         self.traits: Traits = getattr(recognizer, "traits", Traits())
         self.streams = 0
@@ -23,11 +25,6 @@ class Place:
         "By code of the error."
         self.seconds = 0.0
         "Sound it was paid for, in streams that have ended."
-
-    @property
-    def name(self) -> str:
-        """Its name in logs and statistics."""
-        return self.recognizer.name
 
     @property
     def usd(self) -> float:
@@ -42,6 +39,16 @@ class Place:
     def trouble(self) -> str:
         """Why it is not used; empty when it is."""
         return self.breaker.trouble or self.recognizer.trouble
+
+    def read(self) -> dict[str, object]:
+        """Return all counts."""
+        return {
+            "streams": self.streams,
+            "failures": dict(self.failures),
+            "seconds": round(self.seconds, 3),
+            "cost_usd": round(self.usd, 6),
+            "breaker": self.breaker.trouble or "closed",
+        }
 
 
 class Lineup:

@@ -122,6 +122,11 @@ class RenewingRecognition:
         """What happened so far."""
         return self._core.tally
 
+    @property
+    def usd(self) -> float:
+        """What it has cost, over all streams that have ended: all of them once it is closed."""
+        return self.attempts.usd
+
     # --- Recognition ---
 
     def feed(self, pcm: bytes) -> None:

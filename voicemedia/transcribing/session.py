@@ -72,8 +72,10 @@ class Ear:
 
     def close(self) -> None:
         """Hear no more."""
-        self._session = None
+        session, self._session = self._session, None
         self.recognition.close()
+        if session is not None:
+            session.totals.charged_usd += getattr(self.recognition, "usd", 0.0)
 
 
 class Session:

@@ -25,7 +25,8 @@ class Totals:
         "Sound nobody listened to, because the recognizer had failed."
         self.interims = 0
         self.latencies_ms: list[float] = []
-        self.billed_s = 0.0
+        self.charged_usd = 0.0
+        "What recognitions that keep an account of their own have cost."
         self.renewals = 0
         self._chunks = self._bytes = 0
         self.text = ""
@@ -46,7 +47,6 @@ class Totals:
 
     def final(self, transcript: Transcript) -> None:
         """Count a final."""
-        self.billed_s = max(self.billed_s, transcript.billed_s)
         if not transcript.text:
             return
         self._said += 1
@@ -71,7 +71,7 @@ class Totals:
     @property
     def cost_usd(self) -> float:
         """What the provider takes for the sound, by the configured price."""
-        return (self.billed_s or self.heard_ms / 1000) / 3600 * self._usd_per_hour
+        return self.charged_usd or self.heard_ms / 1000 / 3600 * self._usd_per_hour
 
     def may_complain(self, now_ms: int) -> bool:
         """Tell whether one more error message may be sent."""

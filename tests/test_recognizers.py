@@ -1,0 +1,92 @@
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+from twisted.internet.task import Clock
+
+from tests.clouds.marked import frames, silence, speak
+from tests.scripted_ears import REFUSED, Fate, Owner, ScriptedRecognizer
+from voicemedia.config import Config, Route
+from voicemedia.interfaces import Provider, Recognizer, Traits
+from voicemedia.metrics import Metrics
+from voicemedia.providers import wanted
+from voicemedia.recognizers import Recognizers
+
+PRICED = Traits(usd_per_hour=36)
+
+
+def house(clock: Clock, *ears: ScriptedRecognizer) -> Recognizers:
+    providers: dict[tuple[str, str], Any] = {("stt", each.name): each for each in ears}
+    providers["tts", "voice"] = SimpleNamespace(name="voice")
+    return Recognizers(cast("dict[tuple[str, str], Provider]", providers), clock)
+
+
+def hear(recognizer: Recognizer, clock: Clock, text: str) -> str:
+    owner = Owner()
+    recognition = recognizer.listen(8000, owner)
+    recognition.onset()
+    for frame in frames(speak(text) + silence(600)):
+        clock.advance(0.02)
+        recognition.feed(frame)
+    recognition.endpoint()
+    clock.advance(1)
+    recognition.close()
+    return owner.text
+
+
+def test_a_route_may_name_several_recognizers() -> None:
+    config = Config(
+        routes=(Route("/a", stt=("google", "whisper")), Route("/b", stt="whisper"), Route("/c", stt="none"))
+    )
+    found = {each.name: each.asked_by for each in wanted(config) if each.kind == "stt"}
+    assert found == {"google": ("routes[0].stt",), "whisper": ("routes[0].stt", "routes[1].stt")}
+
+
+def test_the_next_recognizer_hears_what_the_first_refused() -> None:
+    clock = Clock()
+    first = ScriptedRecognizer(clock, name="first", fates=lambda: Fate(50, REFUSED), traits=PRICED)
+    both = house(clock, first, ScriptedRecognizer(clock, name="second", traits=PRICED))
+    route = both.of_route(("first", "second"), {})
+    assert route is not None
+    assert hear(route, clock, "ban bar bas") == "ban bar bas"
+    read = both.read()
+    assert read["first"]["failures"] == {"unauthenticated": 1}
+    assert read["first"]["breaker"] == "API key not valid"
+    # 600 ms of words and as much silence, at a cent a second.
+    assert read["second"]["cost_usd"] == pytest.approx(0.012)
+
+
+def test_a_breaker_is_shared_by_all_routes() -> None:
+    clock = Clock()
+    first = ScriptedRecognizer(clock, name="first", fates=lambda: Fate(50, REFUSED))
+    both = house(clock, first, ScriptedRecognizer(clock, name="second"))
+    for _ in range(3):
+        route = both.of_route(("first", "second"), {})
+        assert route is not None
+        hear(route, clock, "ban")
+    assert len(first.listened) == 1
+
+
+def test_one_recognizer_that_needs_nothing_serves_by_itself() -> None:
+    clock = Clock()
+    plain = ScriptedRecognizer(clock, name="plain")
+    streaming = ScriptedRecognizer(clock, name="streaming", traits=Traits(one_utterance=True))
+    recognizers = house(clock, plain, streaming)
+    assert recognizers.of_route(("plain",), {}) is plain
+    assert recognizers.of_route(("streaming",), {}) is not streaming
+    assert recognizers.of_route(("none",), {}) is None
+    assert recognizers.of_route(("plain",), {"stt.plain": "not installed"}) is None
+
+
+def test_costs_and_failures_are_in_the_metrics() -> None:
+    clock, metrics = Clock(), Metrics()
+    refused = ScriptedRecognizer(clock, name="first", fates=lambda: Fate(50, REFUSED))
+    both = house(clock, refused, ScriptedRecognizer(clock, name="second", traits=PRICED))
+    metrics.recognizers = both.read
+    route = both.of_route(("first", "second"), {})
+    assert route is not None
+    hear(route, clock, "ban bar bas")
+    text = metrics.text().decode()
+    assert 'voicemedia_stt_failures_total{code="unauthenticated",provider="first"} 1.0' in text
+    assert 'voicemedia_stt_cost_usd_total{provider="second"} 0.012' in text
+    assert 'voicemedia_stt_streams_total{provider="second"} 1.0' in text

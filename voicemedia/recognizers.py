@@ -1,0 +1,36 @@
+"""The recognizers of a server, as routes and sessions use them: by several, one after the other, if one fails."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, cast
+
+from voicemedia.interfaces import Provider, Recognizer, Traits
+from voicemedia.stt.failover import Place
+from voicemedia.stt.renewing import RenewingRecognizer
+
+
+class Recognizers:
+    """One place for each recognizer, with its circuit breaker and its account; all who name it share them."""
+
+    def __init__(self, providers: Mapping[tuple[str, str], Provider], reactor: Any) -> None:
+        self.providers, self._reactor = providers, reactor
+        self.places = {
+            name: Place(cast(Recognizer, provider), name=name)
+            for (kind, name), provider in providers.items()
+            if kind == "stt"
+        }
+
+    def of_route(self, names: Sequence[str], missing: Mapping[str, str]) -> Recognizer | None:
+        """Join the recognizers of a route, without those whose packages are missing; None: nobody is left."""
+        places = [self.places[name] for name in names if name in self.places and f"stt.{name}" not in missing]
+        if len(places) == 1 and places[0].traits == Traits():
+            # Nobody to fail over to, and nothing to renew.
+            return places[0].recognizer
+        return cast(Recognizer, RenewingRecognizer(places, self._reactor)) if places else None
+
+    def of_session(self, name: str) -> RenewingRecognizer:
+        """Let a session be heard by one recognizer, whose streams may end."""
+        return RenewingRecognizer([self.places[name]], self._reactor)
+
+    def read(self) -> dict[str, dict[str, object]]:
+        """Return what each recognizer has done and cost, calls and sessions together."""
+        return {name: place.read() for name, place in self.places.items()}
