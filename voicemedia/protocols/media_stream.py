@@ -242,6 +242,7 @@ class MediaStreamSocket(FastWebSocketProtocol):
         self._leg: MediaStreamLeg | None = None
         self._why: Goodbye | None = None
         "Why we hung up; None while we did not."
+        self._streams = 0
         self._streamless_ms = carrier.clock()
         "Since when there is no stream, while there is none."
         self._spoken = False
@@ -308,7 +309,9 @@ class MediaStreamSocket(FastWebSocketProtocol):
 
     def sweep(self, now_ms: int) -> None:
         """Close a socket that is open for nothing."""
-        if self._leg is None and now_ms - self._streamless_ms > STREAMLESS_MS:
+        if self._why is None and self._leg is None and now_ms - self._streamless_ms > STREAMLESS_MS:
+            if not self._streams:
+                self._complain(WireError("no_start"))
             self.hang_up(Goodbye.IDLE)
 
     # --- inside ---
@@ -348,6 +351,7 @@ class MediaStreamSocket(FastWebSocketProtocol):
                 self._end(Goodbye.REPLACED if event.replaced else Goodbye.CALLER_HUNG_UP)
 
     def _start(self, start: Start) -> None:
+        self._streams += 1
         writer = self._session.writer
         assert writer is not None, "a session that says Start has a writer"
         leg = MediaStreamLeg(self, start, writer, self.carrier)

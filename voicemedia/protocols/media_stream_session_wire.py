@@ -13,6 +13,9 @@ from voicemedia.protocols.media_stream_wire import Connected, Custom, Dtmf, Even
 CONNECTED: Final = b'{"event":"connected","protocol":"Call","version":"1.0.0"}'
 "The greeting, for those who wait for one."
 
+NAME_LIMIT: Final = 256
+"Characters of a stream's or a call's name, which is kept and logged long after its message is gone."
+
 MARKS_KEPT: Final = 1000
 "A carrier that never echoes a mark must not fill memory."
 
@@ -120,7 +123,7 @@ class MediaStreamSession:
         gives an implied `Start`, then the `Media`.
 
         :raises WireError: what `read` raises; `EVENT_before_start`, `EVENT_after_stop`, `unknown_stream`,
-            `duplicate_start`, `duplicate_stop`, `unknown_mark`, `outbound_track`, `odd_length`.
+            `name_too_long`, `duplicate_start`, `duplicate_stop`, `unknown_mark`, `outbound_track`, `odd_length`.
         """
         event = read(raw)
         # First, because nearly all are.
@@ -165,6 +168,8 @@ class MediaStreamSession:
         return (media,)
 
     def _started(self, start: Start) -> tuple[Event, ...]:
+        if len(start.stream_id) > NAME_LIMIT or len(start.call_id) > NAME_LIMIT:
+            raise WireError("name_too_long")
         old = self.stream
         if old is not None and old.stream_id == start.stream_id:
             raise WireError("duplicate_start")

@@ -233,6 +233,21 @@ def unfit_for_websocket(request: server.Request) -> Refusal | None:
 class Channel(http.HTTPChannel):
     """One HTTP connection. A peer that sends its request a byte at a time gains no time by it."""
 
+    site: Any
+    _asked = False
+    "Whether there ever was a whole request."
+
+    def allContentReceived(self) -> None:
+        """Take a whole request."""
+        self._asked = True
+        super().allContentReceived()
+
+    def timeoutConnection(self) -> None:
+        """Count a connection that never became a request; one that asks for nothing more has done no wrong."""
+        if not self._asked:
+            self.site.metrics.wire_error("http", "request_timeout")
+        super().timeoutConnection()
+
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; only those of a body make the time-out begin anew."""
         if not self.line_mode:
@@ -303,10 +318,10 @@ class StatusSite(server.Site):
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, root: IResource, *, timeout_s: int, max_body_bytes: int, reactor: Any) -> None:
+    def __init__(self, root: IResource, metrics: Metrics, *, timeout_s: int, max_body_bytes: int, reactor: Any) -> None:
         # Forms are read by the pages that take them, with limits, and answered with more than a bare 400.
         super().__init__(root, timeout=timeout_s, reactor=reactor, parsePOSTFormSubmission=False)
-        self.max_body_bytes = max_body_bytes
+        self.metrics, self.max_body_bytes = metrics, max_body_bytes
 
     def log(self, request: http.Request) -> None:
         """Write no access log."""
@@ -328,7 +343,6 @@ def make_site(  # noqa: PLR0913 - the last three have defaults that fit tests
     """Make the factory of the one port.
 
     :param streams: WebSocket resources by path; each takes its path and everything below.
-    :param pages: further resources by path, the same way.
     :param pages: further pages by path; each takes its path and everything below.
     :param timeout_s: how long a request may take to arrive (`server.handshake_timeout_s`).
     :param max_body_bytes: longest body taken (`server.max_message_bytes`).
@@ -345,4 +359,4 @@ def make_site(  # noqa: PLR0913 - the last three have defaults that fit tests
         "/metrics": Page(lambda: (200, world.metrics.text()), CONTENT_TYPE_PLAIN_0_0_4),
     }
     front = Front(streams, {**(pages or {}), **own_pages})
-    return StatusSite(front, timeout_s=timeout_s, max_body_bytes=max_body_bytes, reactor=reactor)
+    return StatusSite(front, world.metrics, timeout_s=timeout_s, max_body_bytes=max_body_bytes, reactor=reactor)
