@@ -10,6 +10,7 @@ PROVIDERS: Final = {
     "google": "voicemedia.stt.google",
     "grpc": "voicemedia.stt.grpc_remote",
     "pocketsphinx": "voicemedia.stt.pocketsphinx",
+    "prepared": "voicemedia.stt.prepared",
     "scribe": "voicemedia.stt.scribe",
     "scribe_realtime": "voicemedia.stt.scribe_realtime",
     "whisper": "voicemedia.stt.whisper",
