@@ -9,6 +9,7 @@ from typing import Final
 COMMANDS: Final = {
     "call": ("voicemedia.callers.call_command", "call the server as a carrier does and show the conversation"),
     "storm": ("voicemedia.callers.storm_command", "place many calls at once and account for every frame"),
+    "cloud": ("voicemedia.cloud", "start a stand-in for a cloud provider, to try it without an account"),
     "doctor": ("voicemedia.doctor", "say what of a configuration works on this machine, and what is missing"),
     "transcribe": ("voicemedia.transcribe", "stream a WAV file to the server and print what it understands"),
 }

@@ -80,6 +80,11 @@ class Continuity:
         """Whether no final is owed."""
         return len(self._row) == 1
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is sound that no stream has."""
+        return any(self._unserved(each) for each in self._row)
+
     # --- what the owner says ---
 
     def feed(self, pcm: bytes) -> bool:
@@ -235,7 +240,7 @@ class Continuity:
             return
         last: Stream | None = None
         for stretch in tuple(self._row):
-            if stretch.stream is None and stretch.closing is None and stretch.ring.start < stretch.ring.end:
+            if self._unserved(stretch):
                 if last is None or last.traits.one_utterance or last.number not in self._streams:
                     last = self._open(stretch, now_ms)
                 if last is None:
@@ -243,6 +248,9 @@ class Continuity:
                 self._give(last, stretch)
             else:
                 last = None
+
+    def _unserved(self, stretch: Stretch) -> bool:
+        return stretch.stream is None and stretch.closing is None and stretch.ring.start < stretch.ring.end
 
     def _open(self, stretch: Stretch, now_ms: float) -> Stream | None:
         self._opened += 1

@@ -123,6 +123,11 @@ class RenewingRecognition:
         return self._core.tally
 
     @property
+    def renewing(self) -> bool:
+        """Whether its sound waits for a stream."""
+        return self._core.waiting
+
+    @property
     def usd(self) -> float:
         """What it has cost, over all streams that have ended: all of them once it is closed."""
         return self.attempts.usd

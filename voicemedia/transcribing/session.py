@@ -72,10 +72,10 @@ class Ear:
 
     def close(self) -> None:
         """Hear no more."""
-        session, self._session = self._session, None
         self.recognition.close()
-        if session is not None:
-            session.totals.charged_usd += getattr(self.recognition, "usd", 0.0)
+        if self._session is not None:
+            self._session.totals.charged_usd += getattr(self.recognition, "usd", 0.0)
+        self._session = None
 
 
 class Session:
@@ -326,12 +326,15 @@ class Session:
         self._outbox.flush()
 
     @property
+    def renewing(self) -> bool:
+        """Whether its sound waits for a new stream of the provider's."""
+        return bool(self._ears) and getattr(self._ears[-1].recognition, "renewing", False)
+
+    @property
     def deserted(self) -> bool:
         """Whether nobody reads, so that another client may take the room."""
-        if self._detached_ms is None:
-            return False
         patience_ms = 0 if self.attended else self._setting.stream.resume_s * 1000
-        return self._setting.clock() - self.last_audio_ms >= patience_ms
+        return self._detached_ms is not None and self._setting.clock() - self.last_audio_ms >= patience_ms
 
     @property
     def lost_events(self) -> int:
@@ -341,9 +344,8 @@ class Session:
     @property
     def congested(self) -> bool:
         """Whether to take no more from the client for now: it is too fast, or does not read."""
-        stream = self._setting.stream
         ahead_ms = self._ahead_ms(self._setting.clock())
-        return ahead_ms > stream.max_ahead_s * 1000 or self._outbox.waiting > WAITING_EVENTS
+        return ahead_ms > self._setting.stream.max_ahead_s * 1000 or self._outbox.waiting > WAITING_EVENTS
 
     def _ahead_ms(self, now_ms: int) -> int:
         return self.totals.heard_ms - (now_ms - self._began_ms)
