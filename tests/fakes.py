@@ -153,8 +153,8 @@ class FakeSynthesizer:
             self.waiting.pop()
             done.callback(None)
 
-    def fail(self) -> None:
-        self.waiting.pop()[2].errback(ProviderError("no voice"))
+    def fail(self, error: Exception | None = None) -> None:
+        self.waiting.pop()[2].errback(error or ProviderError("no voice"))
 
 
 def rate_of(ms: int) -> int:

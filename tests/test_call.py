@@ -221,6 +221,20 @@ def test_a_voice_that_always_fails_ends_the_call() -> None:
     assert stage.leg.events == ["hang up failed"]
 
 
+def test_a_voice_that_fails_after_the_agent_has_answered_is_the_one_to_blame() -> None:
+    stage = Stage(instant=False).begin()
+    stage.voice.fail()
+    assert stage.metrics.providers_failed == {"tts": 1}
+
+
+def test_a_bug_in_the_voice_is_an_apology_and_a_failure_in_the_log(caught: Callable[[type[Exception]], int]) -> None:
+    stage = Stage(instant=False).begin()
+    stage.voice.fail(LookupError("a bug"))
+    assert stage.voice.spoken[-1].startswith("Sorry")
+    assert caught(LookupError) == 1
+    assert stage.metrics.providers_failed == {"tts": 1}
+
+
 def test_a_dead_recognizer_is_listened_to_anew_and_the_words_are_asked_for(stage: Stage) -> None:
     stage.begin().pass_ms(1000)
     stage.voiced = True

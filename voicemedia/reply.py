@@ -191,7 +191,7 @@ class Reply:
         if self._playout.put_frames - self._playout.heard_frames(self._clock()) > AHEAD_FRAMES:
             return
         sentence = self.sentences[self._next]
-        if self._next:
+        if self._next and self._synthesizer is not None:
             self._playout.put(bytes(self._rate_hz * PAUSE_MS // 1000 * 2), self._clock())
         self._next += 1
         sentence.start = self._playout.put_frames
