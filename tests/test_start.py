@@ -52,9 +52,10 @@ class Started:
 
     def port(self) -> int:
         """Wait for the line that says where the server listens."""
-        return int(self._wait_for("port")["port"])
+        return int(self.wait_for("port")["port"])
 
-    def _wait_for(self, field: str) -> dict[str, Any]:
+    def wait_for(self, field: str) -> dict[str, Any]:
+        """Wait for the first line that has this field."""
         while True:
             for line in self.lines:
                 if field in line:

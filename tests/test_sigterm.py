@@ -1,0 +1,59 @@
+"""SIGTERM in the middle of a call, to the real server."""
+
+import signal
+import socket
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.real_caller import START, Wire
+from tests.test_start import PATIENCE_S, TWISTD, Started
+
+CONFIG = """
+[server]
+port = 0
+[limits]
+drain_s = 2
+[[routes]]
+path = "/echo"
+agent = "echo"
+stt = "none"
+tts = "none"
+"""
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Started:
+    (tmp_path / "voicemedia.toml").write_text(CONFIG)
+    return Started(Path(sys.executable), (*TWISTD, "-n", "voicemedia", "--config", "voicemedia.toml"), tmp_path)
+
+
+def test_a_call_goes_on_until_the_goodbye_and_is_closed_with_1000(server: Started) -> None:
+    with server, Wire(server.port()) as caller:
+        caller.send(START)
+        caller.echo()
+        server.process.send_signal(signal.SIGTERM)
+        # The line is read from the pipe: from now on the port is closed.
+        server.wait_for("drain_s")
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", server.port()), PATIENCE_S)
+        for _ in range(25):
+            caller.echo()
+        assert caller.close_code() == 1000
+        assert server.process.wait(PATIENCE_S) == -signal.SIGTERM
+        server.stop()
+        (ended,) = [line for line in server.lines if "why" in line]
+        assert (ended["call"], ended["why"]) == ("C-S1", "drained")
+        assert not [line for line in server.lines if line["level"] in ("warn", "error", "critical")]
+
+
+def test_a_call_that_ends_by_itself_ends_the_drain(server: Started) -> None:
+    with server, Wire(server.port()) as caller:
+        caller.send(START)
+        caller.echo()
+        server.process.send_signal(signal.SIGTERM)
+        server.wait_for("drain_s")
+        caller.send({"event": "stop", "streamSid": "S1"})
+        assert caller.close_code() == 1000
+        assert server.process.wait(PATIENCE_S) == -signal.SIGTERM
