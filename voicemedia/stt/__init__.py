@@ -7,6 +7,7 @@ A name with a dot in it is the module of a recognizer out of tree.
 from typing import Final
 
 PROVIDERS: Final = {
+    "faster_whisper": "voicemedia.stt.faster_whisper",
     "google": "voicemedia.stt.google",
     "grpc": "voicemedia.stt.grpc_remote",
     "pocketsphinx": "voicemedia.stt.pocketsphinx",

@@ -14,6 +14,7 @@ from voicemedia.interfaces import Expected, Hearing, Recognition, Recognizer, Tr
 from voicemedia.stt.backoff import Backoff
 from voicemedia.stt.posting import Poster, Upload
 from voicemedia.stt.scribe_wire import read_answer
+from voicemedia.stt.whisper import language_for
 from voicemedia.stt.whisper_wire import wav
 from voicemedia.stt.windowed import WindowedRecognition
 from voicemedia.stt.windows import Sizes, Window, Windows
@@ -136,7 +137,7 @@ class ScribeRecognizer:
             ("timestamps_granularity", "word"),
             ("file_format", "pcm_s16le_16" if rate_hz == RAW_HZ else "other"),
         ]
-        language = {"": options.language, "auto": ""}.get(expected.language, expected.language).split("-")[0]
+        language = language_for(options.language, expected)
         if language:
             fields.append(("language_code", language))
         if options.model != "scribe_v1":

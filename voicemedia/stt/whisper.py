@@ -29,6 +29,12 @@ LONGEST_PROMPT: Final = 800
 "Characters; Whisper reads the last 224 tokens of its prompt."
 
 
+def language_for(configured: str, expected: Expected) -> str:
+    """Choose the language to ask for, as ISO 639-1; empty: the model finds out."""
+    wanted = expected.language or configured
+    return "" if wanted == "auto" else wanted.split("-")[0]
+
+
 class WindowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What is common to the recognizers that are asked about windows."""
 
@@ -146,7 +152,7 @@ class WhisperRecognizer:
 
     def _fields(self, window: Window, expected: Expected) -> list[tuple[str, str]]:
         options = self._options
-        language = {"": options.language, "auto": ""}.get(expected.language, expected.language).split("-")[0]
+        language = language_for(options.language, expected)
         prompt = " ".join(part for part in (options.prompt, ", ".join(expected.phrases), window.context) if part)
         fields = [("model", options.model), ("response_format", "verbose_json"), ("temperature", "0")]
         if language:
