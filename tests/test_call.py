@@ -244,6 +244,20 @@ def test_a_dead_recognizer_is_listened_to_anew_and_the_words_are_asked_for(stage
     assert stage.voice.spoken[-1].startswith("Sorry")
 
 
+def test_a_recognizer_that_is_deaf_for_good_ends_in_apologies_and_then_the_call(stage: Stage) -> None:
+    stage.begin().pass_ms(1000)
+    stage.echo_marks()
+    stage.ears.fail(retryable=False)
+    for spoken in range(1, 4):
+        stage.speak(text=None)
+        stage.pass_ms(3000)
+        stage.echo_marks()
+        assert sum(sentence.startswith("Sorry") for sentence in stage.voice.spoken) == spoken
+    assert not [event for event in stage.leg.events if event.startswith("hang")]
+    stage.speak(text=None)
+    assert stage.leg.events[-1] == "hang up failed"
+
+
 def test_a_transcript_that_never_comes_is_not_waited_for(stage: Stage) -> None:
     stage.begin().pass_ms(1000)
     stage.speak(ms=800, text=None)

@@ -80,6 +80,7 @@ def test_frames_are_gapless_on_the_media_clock_and_each_packet_is_accounted_for(
     assert totals["packets_in"] == result.arrivals.total()
     assert totals["late"] + totals["duplicate"] == result.arrivals.total() - (len(frames) - made_up)
     assert totals["reordered"] > 20
+    assert result.house.server.metrics.frames_late == totals["late"]
     result.house.peers[0].stop()
     assert result.house.server.metrics.frames_late == totals["late"]
 

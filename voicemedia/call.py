@@ -68,7 +68,7 @@ class Call:
             clock=setting.clock,
             tell=self._on,
             expect=self._expect,
-            hang_up=self._hang_up,
+            hang_up=lambda: leg.hang_up(self._farewell or Goodbye.AGENT_HUNG_UP),
         )
         ears = setting.recognizer
         self._recognition = ears.listen(self.caller.rate_hz, self) if ears else None
@@ -190,9 +190,12 @@ class Call:
 
     def _stopped(self, now_ms: int, speech: Speech | None) -> None:
         if speech is not None:
-            self._utterance.endpoint(now_ms, understood_by_somebody=self._recognition is not None)
-            if self._recognition is not None:
-                self._recognition.endpoint()
+            ears = self._recognition
+            self._utterance.endpoint(now_ms, understood_by_somebody=ears is not None)
+            if ears is not None:
+                ears.endpoint()
+            elif self._setting.recognizer is not None:
+                self._on(Event.FAILED)  # it is deaf for good: apologies, and after some of them the end
             self._offer_turn(now_ms)
 
     def _offer_turn(self, now_ms: int) -> None:
@@ -245,6 +248,3 @@ class Call:
         self._expected = expected
         if self._recognition is not None:
             self._recognition.expect(expected)
-
-    def _hang_up(self) -> None:
-        self.leg.hang_up(self._farewell or Goodbye.AGENT_HUNG_UP)

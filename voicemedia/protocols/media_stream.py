@@ -91,7 +91,7 @@ class MediaStreamLeg:
         self._hurry, self._hurried = carrier.hurry, False
         self.listener: Listener
         "The call; set by the socket as soon as it is made."
-        self.frames_in = self.frames_out = self.concealed = self.dropped = 0
+        self.frames_in = self.frames_out = self.concealed = self.dropped = self._late = 0
 
     def __repr__(self) -> str:
         return f"{self.caller.carrier} -> jitter {self._jitter.deadline_ms} ms"
@@ -138,7 +138,13 @@ class MediaStreamLeg:
             self._deliver(delivery)
         if rest := self._framer.flush():
             self._hear(rest, concealed=False)
-        self._metrics.frames_late += self._jitter.late
+        self._count_late()
+
+    def _count_late(self) -> None:
+        late = self._jitter.late
+        if late != self._late:
+            self._metrics.frames_late += late - self._late
+            self._late = late
 
     def _deliver(self, delivery: Delivery) -> None:
         concealed = isinstance(delivery, Lost)
@@ -178,6 +184,7 @@ class MediaStreamLeg:
 
     def tick(self, now_ms: int) -> None:
         """Let time pass for a packet that is being gathered; holes are looked at in every slot."""
+        self._count_late()
         if self._packet and now_ms >= self._packet_due_ms:
             self._flush()
 
