@@ -6,10 +6,21 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
+from twisted.internet.testing import MemoryReactorClock
+
 from tests.fake_stream import SECOND, FakeService
+from tests.fakes import FakeRecognizer
+from tests.loopback import Loopback
+from tests.test_status import FakeSessions
 from tests.test_stt_stream import Client
-from tests.websocket_wires import close
+from tests.websocket_wires import BINARY, HANDSHAKE, Frame, close, text
+from voicemedia.config import Config, Stream
+from voicemedia.metrics import Metrics
+from voicemedia.protocols.fast_websocket import WebSocketLimits
+from voicemedia.protocols.status import World, make_site
 from voicemedia.protocols.stt_stream import StreamSocket
+from voicemedia.recognizers import Recognizers
+from voicemedia.speech_service import SpeechService
 from voicemedia.transcribing.session import Ear, Session
 
 COUNT: Final = 1000
@@ -96,3 +107,34 @@ def test_a_thousand_sessions_dropped_in_every_way_leave_nothing_behind() -> None
     api.ear.hearing = None
     # What tests before have left may have gone meanwhile.
     assert living() <= before
+
+
+def test_a_session_leaves_nothing_for_the_garbage_collector() -> None:
+    reactor = MemoryReactorClock()
+    recognizers = Recognizers({("stt", "fake"): FakeRecognizer()}, reactor)
+    config = Config(stream=Stream(resume_s=1, final_s=1))
+    speech = SpeechService(config, reactor, lambda: int(reactor.seconds() * 1000), recognizers, dict)
+    world = World(FakeSessions(), Metrics(), dict)
+    site = make_site(speech.streams(WebSocketLimits(), Metrics()), world, reactor)
+
+    def visit(last: bytes) -> None:
+        line = Loopback(site, reactor=reactor)
+        line.send(HANDSHAKE.replace(b"/vendor-stream/secret?token=7", b"/stt/stream"))
+        line.send(bytes(Frame(BINARY, SECOND)))
+        line.send(last)
+        line.close()
+        for _ in range(5):
+            reactor.advance(1)
+            speech.sweep()
+        assert len(speech.sessions) == 0
+
+    for last in (text('{"type":"end"}'), text('{"type":"finalize"}'), close(1000), b"\xff\xff"):
+        visit(last)
+    gc.collect()
+    gc.disable()
+    try:
+        for last in (text('{"type":"end"}'), close(1000)):
+            visit(last)
+            assert gc.collect() == 0
+    finally:
+        gc.enable()

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
@@ -54,6 +55,7 @@ class SpeechService:
 
     def streams(self, limits: WebSocketLimits, metrics: Metrics) -> dict[str, IResource]:
         """Build what is behind the WebSocket path."""
+        limits = replace(limits, high_water_bytes=HIGH_WATER_BYTES)
         service = Service(self.sessions, metrics, self._reactor.seconds, self.sockets)
         factory = FastWebSocketFactory(lambda: StreamSocket(service), self._reactor, limits)
         admit = stt_stream.make_admit(self._door(stt_stream.PATH, metrics), self.sessions)

@@ -24,4 +24,12 @@ class FastWebSocketResource(WebSocketResource):
 
     def render(self, request: Any) -> Any:
         refusal = unfit_for_websocket(request) or (self._admit(request) if self._admit else None)
-        return super().render(request) if refusal is None else refusal.render(request)
+        if refusal is not None:
+            return refusal.render(request)
+        channel = request.channel
+        answer = super().render(request)
+        if channel.transport is None and request in channel.requests:
+            # The connection is the WebSocket's now. Channel and request would keep one another alive until the garbage
+            # collector comes, which is seldom: 10 KB a connection.
+            channel.requests.remove(request)
+        return answer

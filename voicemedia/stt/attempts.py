@@ -25,7 +25,8 @@ class Attempts:
     """
 
     def __init__(self, lineup: Lineup, rate_hz: int, ear: Callable[[int], Hearing], owner: Hearing) -> None:
-        self._lineup, self._rate_hz, self._ear = lineup, rate_hz, ear
+        self._lineup, self._rate_hz = lineup, rate_hz
+        self._ear: Callable[[int], Hearing] | None = ear
         self.owner: Hearing | None = owner
         "None: it wants to hear no more."
         self._expected = Expected()
@@ -39,6 +40,10 @@ class Attempts:
         "Sound paid for, by provider, in streams that have ended."
         self.usd = 0.0
         "What that cost."
+
+    def forget(self) -> None:
+        """Hold on to nobody: what refers to one another waits for the garbage collector, which seldom comes."""
+        self.owner = self._ear = None
 
     def expect(self, expected: Expected) -> None:
         """Prefer this from the next utterance on, with whatever provider."""
@@ -55,6 +60,7 @@ class Attempts:
 
     def open(self, number: int) -> Traits | None:
         """Open a recognition at the best provider that takes it."""
+        assert self._ear is not None, "nobody opens a stream for a caller who has gone"
         for place in self._lineup.candidates():
             place.streams += 1
             place.breaker.enter()

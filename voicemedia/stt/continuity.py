@@ -123,6 +123,8 @@ class Continuity:
         self.over = True
         for stream in tuple(self._streams.values()):
             self._drop(stream, None)
+            # They refer to one another, and the garbage collector seldom comes to find it out.
+            stream.stretches.clear()
 
     # --- what the streams say ---
 

@@ -164,6 +164,7 @@ class RenewingRecognition:
         if self in self._recognizer.live:
             del self._recognizer.live[self]
             self._core.close()
+        self.attempts.forget()
         self._fire_finished()
 
     # --- what happens to it ---
