@@ -35,13 +35,13 @@ class Bench:
             interruptible=True,
         )
 
-    def _send(self) -> None:
-        self.sent += sum(len(item) // 320 for item in self.playout.due(self.now_ms) if isinstance(item, bytes))
+    def _send(self, now_ms: int) -> None:
+        self.sent += sum(len(item) // 320 for item in self.playout.due(now_ms) if isinstance(item, bytes))
 
     def pass_ms(self, ms: int) -> None:
         for _ in range(ms // 20):
             self.now_ms += 20
-            self._send()
+            self._send(self.now_ms)
             self.reply.advance()
 
     def speak(self, seconds: int) -> None:

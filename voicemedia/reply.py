@@ -70,7 +70,7 @@ class Reply:
 
     :param synthesizer: None: sentences are counted as said, nothing sounds.
     :param clock: the call's time in ms.
-    :param send: lets the call send what the playout has ready.
+    :param send: lets the call send what the playout has ready by now.
     :param failed: told when a sentence cannot be synthesized.
     """
 
@@ -81,7 +81,7 @@ class Reply:
         playout: Playout,
         clock: Callable[[], int],
         *,
-        send: Callable[[], None],
+        send: Callable[[int], None],
         expect: Callable[[Expected], None],
         failed: Callable[[Failure, "Reply"], None],
         interruptible: bool = True,
@@ -215,7 +215,7 @@ class Reply:
             return
         self._progress_ms = now_ms = self._clock()
         self._playout.put(pcm, now_ms)
-        self._send()
+        self._send(now_ms)
         if self.first_sound_ms is None:
             self.first_sound_ms = now_ms
 
@@ -225,7 +225,7 @@ class Reply:
             return
         self._playout.mark()
         sentence.end = self._playout.put_frames
-        self._send()
+        self._send(self._clock())
         self.advance()
 
     def _give_up(self, failure: Failure, sentence: Sentence) -> None:

@@ -112,7 +112,7 @@ class Speaker:
 
     def tick(self, now_ms: int, patience_ms: int) -> None:
         """Let 20 ms pass: send what is due, say what has begun, ended, or takes too long."""
-        self._send()
+        self._send(now_ms)
         reply = self._reply
         if reply is None:
             return
@@ -131,8 +131,8 @@ class Speaker:
             )
             self._tell(Event.FAILED)
 
-    def _send(self) -> None:
-        for item in self._playout.due(self._clock()):
+    def _send(self, now_ms: int) -> None:
+        for item in self._playout.due(now_ms):
             if isinstance(item, int):
                 self._leg.mark(item)
             else:
