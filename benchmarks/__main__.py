@@ -61,7 +61,7 @@ def main(arguments: list[str]) -> int:
         date=datetime.date.today().isoformat(),
         machine=machine(cores),
         load=" ".join(f"{share:.1f}" for share in load),
-        command=" ".join(["python -m benchmarks", *arguments]),
+        command=" ".join(["python -m benchmarks", *arguments]) if arguments else "make bench",
         calls=planned.calls,
         seconds=planned.seconds,
         runs=planned.runs,
