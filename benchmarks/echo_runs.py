@@ -15,9 +15,9 @@ P99_LIMIT_MS: Final = 60.0
 "A server that answers later than this has more calls than it can take."
 LATE_MS: Final = 10.0
 "A generator that is so far behind its own clock (p99) is what was measured, and not the server."
-SEARCH_STORMS: Final = 5
+SEARCH_STORMS: Final = 4
 SEARCH_S: Final = 3.0
-RAMP_PER_S: Final = 150.0
+RAMP_PER_S: Final = 200.0
 
 
 @dataclass(frozen=True, slots=True)

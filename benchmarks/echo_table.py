@@ -139,6 +139,8 @@ def _cost_of(reports: Sequence[StormReport]) -> str:
 def _most(most: Most | None) -> str:
     if most is None:
         return MISSING
+    if not most.calls:
+        return "not found"
     return f"at least {most.calls}" if most.at_least else str(most.calls)
 
 

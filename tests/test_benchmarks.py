@@ -11,6 +11,7 @@ from benchmarks.__main__ import parse, plan
 from benchmarks.contestants import CONTESTANTS, OURS, versions
 from benchmarks.echo_runs import SEARCH_STORMS, Findings, Most, find_most, judge
 from benchmarks.echo_table import Bar, Setting, bars, page
+from benchmarks.stages import sound_stages, wire_stages
 from voicemedia.callers.process_use import ProcessUse, read_use
 from voicemedia.callers.storm_report import Spread, StormReport
 
@@ -81,6 +82,12 @@ def test_most_calls_are_at_least_so_many_when_the_generator_gave_up() -> None:
     assert "| voicemedia | 1.00 | at least 400 |" in page([findings], setting())
 
 
+def test_search_that_held_nothing_says_so() -> None:
+    findings = found(report())
+    findings.most = find_most(lambda _calls: None, 400)
+    assert "| voicemedia | 1.00 | not found |" in page([findings], setting())
+
+
 # --- the bar ---
 
 
@@ -134,7 +141,7 @@ def test_most_calls_are_found_in_a_few_storms(limit: int, guess: int) -> None:
 
 
 def test_search_says_when_it_met_no_limit() -> None:
-    assert find_most(lambda _calls: True, 100) == Most(100 * 5 // 4 * 5 // 4 * 5 // 4 * 5 // 4, at_least=True)
+    assert find_most(lambda _calls: True, 100) == Most(100 * 5 // 4 * 5 // 4 * 5 // 4, at_least=True)
 
 
 def test_search_says_when_the_generator_was_the_limit() -> None:
@@ -152,6 +159,18 @@ def test_calls_are_held_when_all_frames_come_back_in_time() -> None:
 
 def test_late_generator_is_no_verdict_on_the_server() -> None:
     assert judge(report(lost=1, generator_late_ms=Spread(1.0, 5.0, 11.0, 20.0))) is None
+
+
+# --- the stages ---
+
+
+def test_stages_neither_pile_up_nor_lose_their_frame() -> None:
+    stages = dict([*wire_stages(), *sound_stages()])
+    for _ in range(3):
+        assert len(list(stages["media clock and jitter buffer"]())) == 1
+        assert [len(sound) for sound in stages["playout, in and out"]()] == [320]
+        assert [type(event).__name__ for event in stages["read JSON and base64, check the stream"]()] == ["Media"]
+        assert b'"payload"' in stages["write JSON and base64"]()
 
 
 # --- what a process and its children have used ---
