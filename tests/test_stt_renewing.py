@@ -282,6 +282,33 @@ def test_a_recognition_nobody_serves_ends() -> None:
     assert room.owner.finals == []
 
 
+def test_a_caller_who_is_refused_takes_the_provider_from_nobody_else() -> None:
+    clock = Clock()
+    fates = iter([Fate(), Fate(30, REFUSED), Fate()])
+    ears = ScriptedRecognizer(clock, fates=lambda: next(fates))
+    recognizer = RenewingRecognizer([Place(ears)], clock)
+    owners = [Owner() for _ in range(3)]
+    for owner in owners:
+        recognition = recognizer.listen(8000, owner)
+        for frame in frames(speak("ban bar") + silence(600)):
+            clock.advance(0.02)
+            recognition.feed(frame)
+    assert [owner.text for owner in owners] == ["ban bar", "", "ban bar"]
+    assert [str(error) for error in owners[1].errors] == ["API key not valid"]
+
+
+def test_noise_without_words_is_nobodys_failure() -> None:
+    clock = Clock()
+    ears = ScriptedRecognizer(clock, traits=STREAMING)
+    room = Room(ears, clock=clock)
+    room.hear(silence(200))
+    room.recognition.onset()
+    room.hear(silence(80_000))
+    # After 10, 20 and 40 s.
+    assert len(ears.listened) == 4
+    assert room.places[0].trouble == ""
+
+
 def test_a_provider_that_comes_back_hears_what_was_said_meanwhile() -> None:
     clock = Clock()
     fates = iter([Fate(300, KILLED), Fate(50, KILLED), Fate(50, KILLED)])

@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.clouds.marked import silence, speak
-from tests.scripted_ears import KILLED, REFUSED, Fate, ScriptedRecognizer
+from tests.scripted_ears import KILLED, Fate, ScriptedRecognizer
 from voicemedia.interfaces import Traits
 from voicemedia.stt.failover import Place
 from voicemedia.stt.renewing import RenewingRecognizer
@@ -120,14 +120,14 @@ def test_what_cannot_be_done_is_said() -> None:
 
 
 def test_a_session_no_recognizer_can_serve_ends_in_error() -> None:
-    desk = Desk(fates=lambda: Fate(10, REFUSED))
+    desk = Desk(fates=lambda: Fate(10, KILLED))
     session = desk.manager.create_session("talk", sample_rate=8000)
     desk.manager.start_session("talk")
     desk.send("talk", silence(1000))
     assert state(session) == "renewing"
     desk.send("talk", silence(120_000))
     assert state(session) == "error"
-    assert any("API key not valid" in trouble for trouble in session.troubles)
+    assert any("Socket closed" in trouble for trouble in session.troubles)
     assert desk.manager.send_audio_chunk("talk", bytes(320)) is False
 
 

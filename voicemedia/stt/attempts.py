@@ -32,6 +32,8 @@ class Attempts:
         self._expected = Expected()
         self._live: dict[int, Attempt] = {}
         self._feeds: dict[int, Callable[[bytes], None]] = {}
+        self._refused: dict[Place, ProviderError] = {}
+        "Who will not serve this caller, however often it is asked."
         self.place: Place | None = None
         "Who was asked last."
         self.failovers = 0
@@ -59,15 +61,20 @@ class Attempts:
     # --- Streams ---
 
     def open(self, number: int) -> Traits | None:
-        """Open a recognition at the best provider that takes it."""
+        """Open a recognition at the best provider that takes it.
+
+        :raises ProviderError: each has refused this caller for good.
+        """
         assert self._ear is not None, "nobody opens a stream for a caller who has gone"
-        for place in self._lineup.candidates():
+        if len(self._refused) == len(self._lineup.places):
+            raise next(reversed(self._refused.values()))
+        for place in self._candidates():
             place.streams += 1
             place.breaker.enter()
             try:
                 recognition = place.recognizer.listen(self._rate_hz, self._ear(number))
             except ProviderError as error:
-                self._lineup.failed(place, error)
+                self._failed(place, error)
                 continue
             self._live[number] = Attempt(place, recognition)
             self._feeds[number] = recognition.feed
@@ -80,7 +87,7 @@ class Attempts:
 
     def better(self, number: int) -> bool:
         """Tell whether somebody preferred to this recognition's provider is back."""
-        candidates = self._lineup.candidates()
+        candidates = self._candidates()
         return bool(candidates) and candidates[0] is not self._live[number].place
 
     def feed(self, number: int, pcm: bytes) -> None:
@@ -112,7 +119,15 @@ class Attempts:
         if why is None:
             place.breaker.leave()
         else:
-            self._lineup.failed(place, why)
+            self._failed(place, why)
+
+    def _candidates(self) -> list[Place]:
+        return [place for place in self._lineup.candidates() if place not in self._refused]
+
+    def _failed(self, place: Place, why: ProviderError) -> None:
+        if not why.retryable:
+            self._refused[place] = why
+        self._lineup.failed(place, why)
 
     def say(self, transcript: Transcript) -> None:
         """Tell the owner."""

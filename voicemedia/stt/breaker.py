@@ -27,6 +27,7 @@ class Breaker:
         self._open_until_ms = 0.0
         self._open = False
         self._probing = False
+        self._worked_at_ms: float | None = None
         self.trouble = ""
         "Why it is open; empty while it is closed."
 
@@ -42,16 +43,21 @@ class Breaker:
         """A stream was closed by us before it could prove anything."""
         self._probing = False
 
-    def worked(self) -> None:
+    def worked(self, now_ms: float) -> None:
         """A stream gave a result."""
+        self._worked_at_ms = now_ms
         if self._open:
             self._open = self._probing = False
             self.trouble = ""
             self._failed_at_ms.clear()
 
     def failed(self, error: ProviderError, now_ms: float) -> None:
-        """A stream failed; the natural end of one is no failure."""
-        if error.blameless:
+        """A stream failed; the natural end of one is no failure.
+
+        Nor is an error that asking again does not mend, while others are served: it is about what one caller asks
+        for, such as a language, and must not take the provider from everybody.
+        """
+        if error.blameless or (not error.retryable and self._works(now_ms)):
             return self.leave()
         self._failed_at_ms.append(now_ms)
         trip = self._trip
@@ -62,3 +68,7 @@ class Breaker:
         self._open, self._probing = True, False
         self._open_until_ms = max(self._open_until_ms, now_ms + rest_s * 1000)
         self.trouble = str(error)
+
+    def _works(self, now_ms: float) -> bool:
+        worked_at_ms = self._worked_at_ms
+        return not self._open and worked_at_ms is not None and now_ms - worked_at_ms <= self._trip.within_s * 1000

@@ -68,6 +68,8 @@ class Continuity:
         self._speech = Speech(rate_hz)
         self._onset_ms = 0.0
         self._failures = 0
+        self._unheard = 0
+        "Streams that fell silent in a row."
         self._retry_at_ms = 0.0
         self._alone_since_ms: float | None = None
         "Since when no provider is to be had."
@@ -135,7 +137,7 @@ class Continuity:
             return
         stream.heard_ms = now_ms
         stream.billed_s = max(stream.billed_s, transcript.billed_s)
-        self._failures = 0
+        self._failures = self._unheard = 0
         transcript = stream.on_our_clock(transcript)
         if transcript.final:
             self._final(stream, transcript, now_ms)
@@ -197,16 +199,21 @@ class Continuity:
             self._replace(stream, None, now_ms)
 
     def _stalled(self, stream: Stream, now_ms: float) -> ProviderError | None:
-        patience, first = self._patience, stream.stretches[0]
+        patience, first, blameless = self._patience, stream.stretches[0], False
         if first.closed_ms is not None:
             waiting_ms = now_ms - max(first.closed_ms, stream.opened_ms, stream.heard_ms)
             # Whoever decodes here, at some times real time, needs longer for long utterances.
             limit_ms = patience.final_ms + (first.ring.end - first.ring.start) * 250 // self._rate_hz
         elif stream.traits.interims and self._speech.on:
-            waiting_ms, limit_ms = now_ms - max(self._onset_ms, stream.heard_ms), patience.stall_ms
+            # It may be noise, of which there is nothing to say: asked again later and later, and nobody is blamed.
+            waiting_ms = now_ms - max(self._onset_ms, stream.heard_ms)
+            limit_ms, blameless = patience.stall_ms << min(self._unheard, 5), True
         else:
             return None
-        return ProviderError(f"silent for {waiting_ms:.0f} ms", code="stalled") if waiting_ms >= limit_ms else None
+        if waiting_ms < limit_ms:
+            return None
+        self._unheard += 1
+        return ProviderError(f"silent for {waiting_ms:.0f} ms", blameless=blameless, code="stalled")
 
     def _too_slow(self, stream: Stream) -> ProviderError | None:
         stream.held = self._out.backlog_ms(stream.number) > self._patience.hold_ms

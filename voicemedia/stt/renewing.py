@@ -176,7 +176,7 @@ class RenewingRecognition:
     def stream_heard(self, number: int, transcript: Transcript) -> None:
         """A stream has said something."""
         if (place := self.attempts.place_of(number)) is not None:
-            place.breaker.worked()
+            place.breaker.worked(self._recognizer.now_ms())
             self._enter(self._core.heard, number, transcript)
 
     def stream_failed(self, number: int, error: ProviderError) -> None:
