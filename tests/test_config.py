@@ -9,6 +9,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from voicemedia import config as module
+from voicemedia import sections
 from voicemedia.config import (
     Config,
     Route,
@@ -48,7 +49,7 @@ def test_without_a_file_everything_has_its_default() -> None:
 def test_the_example_lists_every_key_with_its_default() -> None:
     raw = msgspec.toml.decode(EXAMPLE.read_bytes())
     written = read_config(str(EXAMPLE))
-    for name in ("server", "limits", "voice", "turns", "playout", "jitter", "stream", "log"):
+    for name in ("server", "limits", "voice", "turns", "playout", "jitter", "stream", "grpc", "log"):
         assert set(raw[name]) == set(getattr(Config(), name).__struct_fields__)
         assert getattr(written, name) == getattr(Config(), name)
     assert set(raw["routes"][0]) == set(Route.__struct_fields__)
@@ -73,8 +74,9 @@ def test_every_key_of_the_example_says_what_it_is() -> None:
 
 
 def test_every_field_is_explained_where_it_is_declared() -> None:
-    sections = [node for node in ast.parse(inspect.getsource(module)).body if isinstance(node, ast.ClassDef)]
-    for section in sections:
+    source = inspect.getsource(module) + inspect.getsource(sections)
+    classes = [node for node in ast.parse(source).body if isinstance(node, ast.ClassDef)]
+    for section in classes:
         for field, following in zip(section.body, section.body[1:], strict=False):
             if isinstance(field, ast.AnnAssign) and section.name != "Config":
                 assert isinstance(following, ast.Expr), f"{section.name}: {ast.unparse(field)}"

@@ -29,7 +29,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interfaces": {"errors"},
     "audio": {"interfaces", "errors", "audio"},
     "faults": set(),
-    "config": {"errors", "interfaces", "faults"},
+    "sections": set(),
+    "config": {"errors", "interfaces", "faults", "sections"},
     "metrics": {"interfaces", "errors"},
     "threads": {"interfaces", "errors"},
     "child": set(),
@@ -46,6 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "transcribing": {*SHARED, "transcribing"},
     # The streaming API is two doors, WebSocket and HTTP, to the same sessions.
     "protocols": {*SHARED, "protocols", "transcribing"},
+    # The gRPC door to the same sessions.
+    "gateway": {*SHARED, "gateway", "transcribing"},
     "sip_bridge": {*SHARED, "sip_bridge"},
     "stt": {*SHARED, "stt"},
     "tts": {*SHARED, "tts"},
@@ -56,7 +59,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 "Rooms not named here (service, tap, cli, doctor, __init__) build the house and may know every name."
 
-PURE = {"stt/continuity.py", "stt/stretches.py", "stt/breaker.py"}
+PURE = {"stt/continuity.py", "stt/stretches.py", "stt/breaker.py", "gateway/order.py"}
 "Sans-IO as well, without a wire."
 
 IMPURE = {

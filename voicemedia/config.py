@@ -18,31 +18,20 @@ from msgspec import Meta
 
 from voicemedia.errors import ConfigError
 from voicemedia.faults import explain
+from voicemedia.sections import Count as Count
+from voicemedia.sections import Grpc as Grpc
+from voicemedia.sections import Network as Network
+from voicemedia.sections import Positive as Positive
+from voicemedia.sections import Section as Section
+from voicemedia.sections import Stream as Stream
+from voicemedia.sections import networks as networks
 
 S = TypeVar("S", bound=msgspec.Struct)
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
-Count = Annotated[int, Meta(ge=0)]
-Positive = Annotated[int, Meta(ge=1)]
 Table = Mapping[str, object]
 "Options of one provider, decoded by the provider's own `Options`."
 
 OWN_PATHS: Final = ("/health", "/metrics", "/streaming/stats", "/calls", "/stt")
 "Pages of the server, which no route may cover."
-
-
-def networks(texts: tuple[str, ...], key: str = "allow") -> tuple[Network, ...]:
-    """Parse CIDR networks or single addresses; bits of the host part are allowed.
-
-    :raises ValueError: one of them is neither.
-    """
-    try:
-        return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
-    except ValueError as error:
-        raise ValueError(f"{key}: {error}; write it like 10.0.0.0/8 or 192.0.2.7") from error
-
-
-class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """One table of the file."""
 
 
 class Server(Section, frozen=True):
@@ -140,40 +129,6 @@ class Jitter(Section, frozen=True):
             raise ValueError("deadline_min_ms: must not exceed deadline_max_ms")
 
 
-class Stream(Section, frozen=True):
-    """Speech to text as a service: `/stt/stream` and `/stt/stream-chunk`."""
-
-    provider: str = ""
-    "Recognizer of sessions that name none; empty: the first there is."
-    providers: tuple[str, ...] = ()
-    "Recognizers a session may name; empty: all there are."
-    secret_env: str = ""
-    "Environment variable with the secret a client must give in path or query; empty: none."
-    allow: tuple[str, ...] = ()
-    "Networks (CIDR) whose clients may come; empty: whoever reaches the port."
-    max_sessions: Positive = 500
-    "Sessions at the same time; one more is refused."
-    idle_s: Positive = 300
-    "A session without sound for this long expires, in seconds."
-    resume_s: Count = 30
-    "How long a client that lost its connection may come back, in seconds."
-    silence_ms: Annotated[int, Meta(ge=100, le=10_000)] = 600
-    "Silence that makes what was said final, in ms; a session may ask for another."
-    final_s: Positive = 10
-    "A final transcript that has not come after so long is given up, in seconds."
-    max_chunk_s: Positive = 10
-    "Longest piece of sound in one message, in seconds."
-    max_ahead_s: Positive = 30
-    "How far ahead of real time a client may send, in seconds; beyond it is read at the speed of speech."
-    keep_events: Annotated[int, Meta(ge=10)] = 500
-    "Finals and errors of a session that a client who comes back can still be told."
-    summaries: str = ""
-    "Folder for the summary of every session, as JSON; empty: none is written."
-
-    def __post_init__(self) -> None:
-        networks(self.allow)
-
-
 class Log(Section, frozen=True):
     """What is logged, and where."""
 
@@ -259,6 +214,7 @@ class Config(Section, frozen=True):
     playout: Playout = Playout()
     jitter: Jitter = Jitter()
     stream: Stream = Stream()
+    grpc: Grpc = Grpc()
     log: Log = Log()
     stt: Mapping[str, Table] = msgspec.field(default_factory=dict)
     "Recognizers by name: `provider` (default: the name) and the provider's options."
@@ -313,6 +269,9 @@ def secrets_named(config: Config) -> Iterator[tuple[str, str]]:
     """Yield (key, environment variable) for every secret that is named."""
     if config.stream.secret_env:
         yield "stream.secret_env", config.stream.secret_env
+    for key in ("token_env", "speech_token_env"):
+        if name := getattr(config.grpc, key):
+            yield f"grpc.{key}", name
     for number, route in enumerate(config.routes):
         for key in ("secret_env", "token_env"):
             if name := getattr(route, key):
@@ -367,18 +326,29 @@ def convert(table: Table, wanted: type[S], *, key: str) -> S:
 
 def exposure_warnings(config: Config) -> list[str]:
     """Say which routes anybody on the network may call."""
+    grpc = config.grpc
+    open_grpc = (
+        []
+        if not grpc.enabled or is_loopback(grpc.host) or grpc.token_env or grpc.client_ca
+        else [f"grpc hears anybody who reaches {grpc.host}: set token_env or client_ca of grpc"]
+    )
     if is_loopback(config.server.host):
-        return []
+        return open_grpc
     stream = config.stream
     open_stream = (
         []
         if stream.secret_env or stream.allow
         else [f"/stt/stream hears anybody who reaches {config.server.host}: set allow or secret_env of stream"]
     )
-    return open_stream + [
-        f"{route.path} takes calls from anybody who reaches {config.server.host}: set allow or secret_env of the route"
-        for route in config.routes
-        if not route.guarded
+    return [
+        *open_grpc,
+        *open_stream,
+        *(
+            f"{route.path} takes calls from anybody who reaches {config.server.host}: "
+            "set allow or secret_env of the route"
+            for route in config.routes
+            if not route.guarded
+        ),
     ]
 
 

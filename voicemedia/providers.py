@@ -123,6 +123,8 @@ def wanted(config: Config) -> list[Wanted]:
 def _named_by_stream(config: Config) -> list[tuple[str, str]]:
     """List the recognizers the streaming API names, with their keys."""
     named = [("stream.provider", config.stream.provider)] if config.stream.provider else []
+    if config.grpc.stt and config.grpc.enabled:
+        named.append(("grpc.stt", config.grpc.stt))
     return named + [(f"stream.providers[{number}]", name) for number, name in enumerate(config.stream.providers)]
 
 

@@ -15,6 +15,7 @@ from voicemedia.audio.voice import Endpointer, make_detector
 from voicemedia.call import Setting
 from voicemedia.config import Config, Route
 from voicemedia.errors import ConfigError, ProviderError
+from voicemedia.gateway.service import Gateways
 from voicemedia.interfaces import Agent, Goodbye, Provider, Synthesizer
 from voicemedia.metrics import Metrics
 from voicemedia.protocols.access import Access
@@ -67,6 +68,7 @@ class MediaServer(MultiService):
         self._recognizers = Recognizers(self._providers, reactor)
         self.metrics.recognizers = self._recognizers.read
         self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._recognizers, self.troubles)
+        self.gateways = Gateways(config, reactor, self._ticker.now_ms, self.speech.gateway_sessions())
         transcribing = self.speech.sessions.read
         world = World(self.switchboard, self.metrics, self.troubles, transcribing, self._recognizers.read)
         streams = {
@@ -164,6 +166,7 @@ class MediaServer(MultiService):
                 self.log.error("{provider} does not work: {reason}", provider=key, reason=self._missing[key])
             else:
                 maybeDeferred(provider.start).addErrback(self._not_started, key)
+        self.gateways.start()
         self.port = self._reactor.listenTCP(server.port, self._site, backlog=server.backlog, interface=server.host)
         address = cast(Any, self.port).getHost()
         for route in self._config.routes:
@@ -199,6 +202,7 @@ class MediaServer(MultiService):
         for socket in tuple(self._sockets):
             socket.sweep(now_ms)
         self.speech.sweep()
+        self.gateways.sweep()
 
     # --- closing ---
 
@@ -210,8 +214,11 @@ class MediaServer(MultiService):
         self._sweeper.cancel()
         if self.port is not None:
             await maybeDeferred(self.port.stopListening)
+        gateways = Deferred.fromCoroutine(self.gateways.drain())
         await self.switchboard.drain()
+        await gateways
         await self._close_sockets()
+        await self.gateways.stop()
         self._ticker.stop()
         await DeferredList([maybeDeferred(provider.stop) for provider in self._providers.values()], consumeErrors=True)
         await maybeDeferred(super().stopService)

@@ -6,13 +6,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
+import msgspec
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from voicemedia import config as configuration
 from voicemedia.audio.voice import Endpointer, make_detector
-from voicemedia.config import Config, Secret
+from voicemedia.config import Config, Secret, Stream
 from voicemedia.interfaces import Provider
 from voicemedia.metrics import Metrics
 from voicemedia.protocols import stt_chunk, stt_stream
@@ -46,12 +47,9 @@ class SpeechService:
         troubles: Callable[[], Mapping[str, str]],
     ) -> None:
         self._config, self._reactor = config, reactor
-        # A stream of the provider's that ends, fails or stalls in the middle of a session costs no word.
-        by_name = {name: recognizers.of_session(name) for name in offered(config, recognizers.providers)}
-        setting = Setting(config.stream, self._endpointer, clock, reactor.seconds, self._keep_summary)
-        self.sessions = Sessions(by_name, lambda name: troubles().get(f"stt.{name}", ""), setting)
+        self._recognizers, self._troubles, self._clock = recognizers, troubles, clock
+        self.sessions = self._sessions(offered(config, recognizers.providers), config.stream)
         self.sockets: dict[StreamSocket, None] = {}
-        self._clock = clock
 
     def streams(self, limits: WebSocketLimits, metrics: Metrics) -> dict[str, IResource]:
         """Build what is behind the WebSocket path."""
@@ -67,6 +65,15 @@ class SpeechService:
         config = self._config
         trusted = configuration.networks(config.server.trusted_proxies)
         return {stt_chunk.PATH: stt_chunk.ChunkPage(self.sessions, door, self._reactor, config.stream, trusted)}
+
+    def gateway_sessions(self) -> Sessions:
+        """Make the sessions of voice gateways, with limits of their own."""
+        config = self._config
+        grpc, names = config.grpc, offered(config, self._recognizers.providers)
+        if grpc.stt:
+            names = [grpc.stt, *(name for name in names if name != grpc.stt)]
+        limits = msgspec.structs.replace(config.stream, max_sessions=grpc.max_sessions, idle_s=grpc.idle_s)
+        return self._sessions(names, limits)
 
     def sweep(self) -> None:
         """Let a second pass."""
@@ -86,6 +93,13 @@ class SpeechService:
         self.sessions.close()
 
     # --- inside ---
+
+    def _sessions(self, names: list[str], stream: Stream) -> Sessions:
+        """Make sessions; the first of the recognizers named is the default one."""
+        # A stream of the provider's that ends, fails or stalls in the middle of a session costs no word.
+        by_name = {name: self._recognizers.of_session(name) for name in names}
+        setting = Setting(stream, self._endpointer, self._clock, self._reactor.seconds, self._keep_summary)
+        return Sessions(by_name, lambda name: self._troubles().get(f"stt.{name}", ""), setting)
 
     def _door(self, path: str, metrics: Metrics) -> Door:
         stream, server = self._config.stream, self._config.server

@@ -4,7 +4,7 @@
 
 import sys
 from collections.abc import MutableMapping
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NoReturn
 
 import msgspec
 from twisted.application.service import MultiService
@@ -51,10 +51,15 @@ class House(MultiService):
         except CannotListenError as error:
             reason = getattr(error.socketError, "strerror", "") or error.socketError
             fault = f"server.port: cannot listen on {error.interface}:{error.port}: {reason}; free it or take another"
-            self.log.error("{fault}", fault=fault)
-            # twistd has turned sys.stderr into a log by now.
-            print(f"voicemedia: {fault}", file=sys.__stderr__)
-            raise SystemExit(1) from error
+            self._give_up(fault, error)
+        except ConfigError as error:
+            self._give_up(str(error), error)
+
+    def _give_up(self, fault: str, error: Exception) -> NoReturn:
+        self.log.error("{fault}", fault=fault)
+        # twistd has turned sys.stderr into a log by now.
+        print(f"voicemedia: {fault}", file=sys.__stderr__)
+        raise SystemExit(1) from error
 
 
 def make_house(path: str | None, command: MutableMapping[str, Any] | None = None) -> House:

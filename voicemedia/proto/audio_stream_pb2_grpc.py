@@ -40,6 +40,11 @@ class StreamIngestStub(object):
                 request_serializer=voicemedia_dot_proto_dot_audio__stream__pb2.AudioSegment.SerializeToString,
                 response_deserializer=voicemedia_dot_proto_dot_audio__stream__pb2.IngestResponse.FromString,
                 _registered_method=True)
+        self.IngestAudio = channel.stream_stream(
+                '/real_time_processing.StreamIngest/IngestAudio',
+                request_serializer=voicemedia_dot_proto_dot_audio__stream__pb2.AudioSegment.SerializeToString,
+                response_deserializer=voicemedia_dot_proto_dot_audio__stream__pb2.TranscriptionResponse.FromString,
+                _registered_method=True)
 
 
 class StreamIngestServicer(object):
@@ -53,6 +58,13 @@ class StreamIngestServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def IngestAudio(self, request_iterator, context):
+        """Not in the gateways that exist: a whole session as one stream, words back as they are understood.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_StreamIngestServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -60,6 +72,11 @@ def add_StreamIngestServicer_to_server(servicer, server):
                     servicer.IngestAudioSegment,
                     request_deserializer=voicemedia_dot_proto_dot_audio__stream__pb2.AudioSegment.FromString,
                     response_serializer=voicemedia_dot_proto_dot_audio__stream__pb2.IngestResponse.SerializeToString,
+            ),
+            'IngestAudio': grpc.stream_stream_rpc_method_handler(
+                    servicer.IngestAudio,
+                    request_deserializer=voicemedia_dot_proto_dot_audio__stream__pb2.AudioSegment.FromString,
+                    response_serializer=voicemedia_dot_proto_dot_audio__stream__pb2.TranscriptionResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -90,6 +107,33 @@ class StreamIngest(object):
             '/real_time_processing.StreamIngest/IngestAudioSegment',
             voicemedia_dot_proto_dot_audio__stream__pb2.AudioSegment.SerializeToString,
             voicemedia_dot_proto_dot_audio__stream__pb2.IngestResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def IngestAudio(request_iterator,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.stream_stream(
+            request_iterator,
+            target,
+            '/real_time_processing.StreamIngest/IngestAudio',
+            voicemedia_dot_proto_dot_audio__stream__pb2.AudioSegment.SerializeToString,
+            voicemedia_dot_proto_dot_audio__stream__pb2.TranscriptionResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -1,0 +1,1 @@
+"""The door of voice gateways: gRPC services that take callers' sound segment by segment."""

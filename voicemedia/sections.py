@@ -1,0 +1,109 @@
+"""What all tables of the configuration share, and the tables of speech to text as a service."""
+
+import ipaddress
+from typing import Annotated, Literal
+
+import msgspec
+from msgspec import Meta
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+Count = Annotated[int, Meta(ge=0)]
+Positive = Annotated[int, Meta(ge=1)]
+
+
+def networks(texts: tuple[str, ...], key: str = "allow") -> tuple[Network, ...]:
+    """Parse CIDR networks or single addresses; bits of the host part are allowed.
+
+    :raises ValueError: one of them is neither.
+    """
+    try:
+        return tuple(ipaddress.ip_network(text, strict=False) for text in texts)
+    except ValueError as error:
+        raise ValueError(f"{key}: {error}; write it like 10.0.0.0/8 or 192.0.2.7") from error
+
+
+class Section(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One table of the file."""
+
+
+class Stream(Section, frozen=True):
+    """Speech to text as a service: `/stt/stream` and `/stt/stream-chunk`."""
+
+    provider: str = ""
+    "Recognizer of sessions that name none; empty: the first there is."
+    providers: tuple[str, ...] = ()
+    "Recognizers a session may name; empty: all there are."
+    secret_env: str = ""
+    "Environment variable with the secret a client must give in path or query; empty: none."
+    allow: tuple[str, ...] = ()
+    "Networks (CIDR) whose clients may come; empty: whoever reaches the port."
+    max_sessions: Positive = 500
+    "Sessions at the same time; one more is refused."
+    idle_s: Positive = 300
+    "A session without sound for this long expires, in seconds."
+    resume_s: Count = 30
+    "How long a client that lost its connection may come back, in seconds."
+    silence_ms: Annotated[int, Meta(ge=100, le=10_000)] = 600
+    "Silence that makes what was said final, in ms; a session may ask for another."
+    final_s: Positive = 10
+    "A final transcript that has not come after so long is given up, in seconds."
+    max_chunk_s: Positive = 10
+    "Longest piece of sound in one message, in seconds."
+    max_ahead_s: Positive = 30
+    "How far ahead of real time a client may send, in seconds; beyond it is read at the speed of speech."
+    keep_events: Annotated[int, Meta(ge=10)] = 500
+    "Finals and errors of a session that a client who comes back can still be told."
+    summaries: str = ""
+    "Folder for the summary of every session, as JSON; empty: none is written."
+
+    def __post_init__(self) -> None:
+        networks(self.allow)
+
+
+class Grpc(Section, frozen=True):
+    """The gRPC services for voice gateways, `StreamIngest` and `SpeechToText`."""
+
+    enabled: bool | Literal["auto"] = "auto"
+    "`auto`: served unless a port is taken; `true`: a port that is taken ends the start."
+    host: str = "127.0.0.1"
+    "Address to bind; elsewhere than loopback a token or TLS with `client_ca` is wanted."
+    ingest_port: Annotated[int, Meta(ge=0, le=65535)] = 50051
+    "Port of `StreamIngest`; 0 lets the system choose."
+    speech_port: Annotated[int, Meta(ge=0, le=65535)] = 50052
+    "Port of `SpeechToText`; 0 lets the system choose."
+    stt: str = ""
+    "Recognizer of the sessions; empty: that of `stream.provider`, else the first there is."
+    language: str = "en"
+    "Language of sessions whose segments name none (BCP 47)."
+    token_env: str = ""
+    "Environment variable with the token that gateways send as `authorization: Bearer ...`; empty: none."
+    certificate: str = ""
+    "PEM file with the certificate chain; empty: no TLS."
+    private_key: str = ""
+    "PEM file with its key."
+    client_ca: str = ""
+    "PEM file with the authorities whose certificates gateways must show; empty: they need none."
+    max_message_bytes: Annotated[int, Meta(ge=1024)] = 1 << 20
+    "Longest message taken, in bytes."
+    max_concurrent_streams: Positive = 1000
+    "Calls at the same time on one connection; one more waits."
+    max_streams: Positive = 500
+    "Sessions at the same time that come as one stream (`IngestAudio`); one more is refused."
+    max_sessions: Positive = 500
+    "Sessions at the same time, of both kinds; one more is refused."
+    idle_s: Positive = 300
+    "A session without a segment for this long expires, in seconds."
+    speech_target: str = ""
+    "`host:port` of another server's `SpeechToText` that segments are handed to; empty: our own."
+    speech_ca: str = ""
+    "PEM file with the authorities that server's certificate is checked with; empty: no TLS."
+    speech_token_env: str = ""
+    "Environment variable with the token that server wants; empty: none."
+
+    def __post_init__(self) -> None:
+        if bool(self.certificate) != bool(self.private_key):
+            raise ValueError("certificate: certificate and private_key go together; give both or none")
+        if self.client_ca and not self.certificate:
+            raise ValueError("client_ca: needs certificate and private_key, too")
+        if self.ingest_port == self.speech_port != 0:
+            raise ValueError("speech_port: must differ from ingest_port")
