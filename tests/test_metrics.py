@@ -71,3 +71,11 @@ def test_two_servers_in_one_process_share_no_numbers() -> None:
     one, other = Metrics(), Metrics()
     one.frames_in += 1
     assert samples(other)["voicemedia_frames_in_total"] == 0
+
+
+def test_sessions_of_the_streaming_api_are_counted_when_somebody_asks() -> None:
+    metrics = Metrics()
+    metrics.live_sessions = lambda: {"google": 2, "pocketsphinx": 0}
+    text = metrics.text().decode()
+    assert 'voicemedia_stt_sessions_active{provider="google"} 2.0' in text
+    assert 'voicemedia_stt_sessions_active{provider="pocketsphinx"} 0.0' in text

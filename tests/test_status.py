@@ -13,7 +13,7 @@ from twisted.web.resource import IResource, Resource
 from voicemedia import __version__
 from voicemedia.metrics import Metrics
 from voicemedia.protocols.fast_websocket import FastWebSocketFactory, FastWebSocketProtocol
-from voicemedia.protocols.status import World, make_site
+from voicemedia.protocols.status import LINGER_BYTES, World, make_site
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
 
 
@@ -227,10 +227,27 @@ def test_a_body_that_is_too_long_is_refused_before_it_is_kept(announced: str) ->
             peer.send(b"1f4\r\n" + b"x" * 500 + b"\r\n")
     status, _, body = peer.answer()
     assert (status, json.loads(body)["error"]["code"]) == (413, "too_long")
-    assert peer.transport.disconnecting
+    # Who sends everything before reading is let finish, or the answer would be lost with the connection.
+    assert not peer.transport.disconnecting
     before = peer.transport.value()
     peer.send(b"1f4\r\n" + b"x" * 500 + b"\r\n0\r\n\r\n" if "chunked" in announced else b"x" * 1001)
     assert peer.transport.value() == before
+    assert peer.transport.disconnecting
+
+
+def test_a_body_without_end_is_not_waited_for() -> None:
+    peer = Peer()
+    peer.send(b"POST /health HTTP/1.1\r\nHost: a\r\nContent-Length: 99999999999\r\n\r\n")
+    assert peer.answer()[0] == 413
+    assert peer.transport.disconnecting
+    peer.connect()
+    peer.send(b"POST /health HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n")
+    piece = b"100000\r\n" + bytes(1 << 20) + b"\r\n"
+    for _ in range(LINGER_BYTES >> 20):
+        peer.send(piece)
+    assert not peer.transport.disconnecting
+    peer.send(piece)
+    assert peer.transport.disconnecting
 
 
 def test_a_body_within_the_limit_is_taken() -> None:

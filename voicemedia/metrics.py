@@ -79,6 +79,7 @@ class Metrics:
         "frames_late",
         "frames_out",
         "live_by_route",
+        "live_sessions",
         "peers_denied",
         "providers_failed",
         "recognizers",
@@ -103,6 +104,8 @@ class Metrics:
         self.providers_failed: Counter[str] = Counter()
         self.live_by_route: Callable[[], Mapping[str, int]] = dict
         "Asked at each scrape: calls that are on, by route."
+        self.live_sessions: Callable[[], Mapping[str, int]] = dict
+        "Asked at each scrape: sessions of the streaming API, by recognizer."
         self.recognizers: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
         "Asked at each scrape: what each recognizer has done and cost."
         self._replies: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(REPLY_BUCKETS_MS))
@@ -148,6 +151,12 @@ class Metrics:
         for route, calls in self.live_by_route().items():
             active.add_metric((route,), calls)
         yield active
+        sessions = GaugeMetricFamily(
+            "voicemedia_stt_sessions_active", "Sessions of the streaming API.", labels=("provider",)
+        )
+        for provider, count in self.live_sessions().items():
+            sessions.add_metric((provider,), count)
+        yield sessions
         replies = HistogramMetricFamily(
             "voicemedia_reply_ms", "From the caller's last word to our first sound, by stage.", labels=("stage",)
         )

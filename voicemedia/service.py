@@ -69,6 +69,7 @@ class MediaServer(MultiService):
         self.metrics.recognizers = self._recognizers.read
         self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._recognizers, self.troubles)
         self.gateways = Gateways(config, reactor, self._ticker.now_ms, self.speech.gateway_sessions())
+        self.metrics.live_sessions = self.speech.sessions.live_by_provider
         transcribing = self.speech.sessions.read
         world = World(self.switchboard, self.metrics, self.troubles, transcribing, self._recognizers.read)
         streams = {

@@ -38,6 +38,9 @@ CODES: Final = {
     503: ("unavailable", "No more calls are taken at the moment."),
 }
 "HTTP status: our code for programs, and the sentence for people."
+LINGER_BYTES: Final = 32 << 20
+"""Of a body that has been refused, so much is read and thrown away: many clients read no answer before they have sent
+everything, and closing on them would take it from them."""
 
 
 class Sessions(Protocol):
@@ -274,6 +277,8 @@ class BoundedRequest(server.Request):
         self._refuse_beyond(self._taken)
         if not self._refused:
             super().handleContentChunk(data)
+        elif self._taken > LINGER_BYTES:
+            self.channel.loseConnection()
 
     def _refuse_beyond(self, length: int) -> None:
         channel: Any = self.channel
@@ -283,11 +288,14 @@ class BoundedRequest(server.Request):
         body = error_body(413)
         head = f"HTTP/1.1 413 Payload Too Large\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n"
         channel.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
-        channel.loseConnection()
+        if length > LINGER_BYTES:
+            channel.loseConnection()
 
     def process(self) -> None:
         """Answer, unless the request was refused while it came in."""
-        if not self._refused:
+        if self._refused:
+            self.channel.loseConnection()
+        else:
             super().process()
 
     def render(self, resource: IResource) -> None:

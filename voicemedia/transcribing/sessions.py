@@ -176,9 +176,15 @@ class Sessions:
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._live.values()))
 
+    def live_by_provider(self) -> Counter[str]:
+        """Count the sessions of each recognizer, those without any too."""
+        active = Counter(dict.fromkeys(self._recognizers, 0))
+        active.update(session.wish.provider for session in self)
+        return active
+
     def read(self) -> dict[str, object]:
         """Return all counts."""
-        active = Counter(session.wish.provider for session in self)
+        active = self.live_by_provider()
         return {
             "active_sessions": len(self),
             "total_sessions": self.total,
