@@ -106,7 +106,7 @@ class Peer:
         self.alive = True
         "Whether it answers pings and goodbyes, as any WebSocket does."
         wanted = {
-            "Host": "here:8000",
+            "Host": "127.0.0.1:8000",
             "Upgrade": "websocket",
             "Connection": "Upgrade",
             "Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ==",

@@ -142,7 +142,7 @@ def twilio(**server: Any) -> House:
 @pytest.mark.parametrize(
     ("public_url", "signed", "status"),
     [
-        ("", "ws://here:8000/twilio?x=1", 101),
+        ("", "ws://127.0.0.1:8000/twilio?x=1", 101),
         ("", "wss://here:8000/twilio?x=1", 403),
         ("https://voice.example.com", "wss://voice.example.com/twilio?x=1", 101),
         ("https://voice.example.com/", "wss://voice.example.com:443/twilio?x=1", 101),

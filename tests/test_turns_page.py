@@ -55,3 +55,9 @@ def test_other_machines_learn_nothing(house: House, peer_ip: str) -> None:
 @pytest.mark.parametrize("header", ["Forwarded", "X-Forwarded-For", "X-Real-IP", "Via"])
 def test_nobody_reads_through_a_proxy(house: House, header: str) -> None:
     assert house.get("/calls/C-S1/turns", **{header: "x"}) == (404, NOT_FOUND)
+
+
+def test_a_page_that_calls_us_by_a_name_of_its_own_may_read_nothing(house: House) -> None:
+    assert house.get("/calls/C-S1/turns", Host="evil.example:8000") == (404, NOT_FOUND)
+    assert house.get("/calls/C-S1/turns", Host="localhost:8000")[0] == 200
+    assert house.get("/calls/C-S1/turns", Host="[::1]:8000")[0] == 200

@@ -23,7 +23,7 @@ RETRY_AFTER_S: Final = 5
 "What a refused caller is told to wait."
 REMEMBERED: Final = 200
 "Diaries of ended calls that can still be read."
-LAST_WORD_S: Final = 2
+LAST_WORD_S: Final = 4
 "After the drain: how long a leg may take to close."
 
 

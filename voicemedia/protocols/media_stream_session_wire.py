@@ -171,7 +171,8 @@ class MediaStreamSession:
         if len(start.stream_id) > NAME_LIMIT or len(start.call_id) > NAME_LIMIT:
             raise WireError("name_too_long")
         old = self.stream
-        if old is not None and old.stream_id == start.stream_id:
+        # After an implied one, this is the first that says whose call it is.
+        if old is not None and old.stream_id == start.stream_id and not old.implied:
             raise WireError("duplicate_start")
         self.stream = start
         self.writer = StreamWriter(self._dialect, start)

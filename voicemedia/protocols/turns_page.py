@@ -5,12 +5,12 @@ through no proxy may read them.
 """
 
 from collections.abc import Callable
-from ipaddress import ip_address
 from typing import Any
 
 import msgspec
 from twisted.web.resource import Resource
 
+from voicemedia.config import is_loopback
 from voicemedia.diary import Diary
 from voicemedia.protocols.status import Refusal, answer
 
@@ -44,7 +44,6 @@ class TurnsPage(Resource):
 def _is_local(request: Any) -> bool:
     if any(request.getHeader(name) for name in FORWARDED):
         return False
-    try:
-        return ip_address(request.getClientAddress().host).is_loopback
-    except (AttributeError, ValueError):
-        return False
+    # A page in a browser on this machine may reach us under a name of its own (DNS rebinding).
+    named = (request.getRequestHostname() or b"").decode("latin-1")
+    return is_loopback(named.strip("[]")) and is_loopback(str(getattr(request.getClientAddress(), "host", "")))
