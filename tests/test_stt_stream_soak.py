@@ -21,7 +21,8 @@ from voicemedia.protocols.status import World, make_site
 from voicemedia.protocols.stt_stream import StreamSocket
 from voicemedia.recognizers import Recognizers
 from voicemedia.speech_service import SpeechService
-from voicemedia.transcribing.session import Ear, Session
+from voicemedia.transcribing.ear import Ear
+from voicemedia.transcribing.session import Session
 
 COUNT: Final = 1000
 

@@ -184,6 +184,24 @@ def test_a_client_that_is_too_fast_is_told_and_read_slower() -> None:
     assert (session.congested, reader.told) == (True, ["error too_fast"])
     service.wait(2)
     assert (session.congested, reader.told) == (False, ["error too_fast"])
+    # At the limit one second after the other is too fast again, and was told before.
+    for _ in range(3):
+        session.hear(SECOND + SECOND)
+        service.wait(1)
+    assert reader.told == ["error too_fast"]
+
+
+def test_a_recognizer_that_is_slow_but_at_work_is_waited_for() -> None:
+    service = FakeService(final_s=10)
+    session, reader = service.begin()
+    session.hear(SECOND)
+    session.end()
+    for count in range(4):
+        service.wait(9)
+        service.ear.say(f"guess {count}", final=False)
+    service.wait(9)
+    service.ear.say("at last")
+    assert reader.told == ["final at last", "over ended"]
 
 
 def test_a_pause_is_no_credit_for_a_burst() -> None:

@@ -12,7 +12,8 @@ from voicemedia.audio.frames import Framer
 from voicemedia.audio.resample import Resampler
 from voicemedia.audio.voice import Endpointer, Speech
 from voicemedia.errors import ProviderError
-from voicemedia.interfaces import Expected, Recognition, Recognizer, Traits, Transcript
+from voicemedia.interfaces import Expected, Recognizer, Traits, Transcript
+from voicemedia.transcribing.ear import Ear
 from voicemedia.transcribing.events import Event, Heard, Over, Reader, Trouble, Wish
 from voicemedia.transcribing.outbox import Outbox
 from voicemedia.transcribing.tally import Tally
@@ -50,34 +51,6 @@ class Provided:
     tally: Tally
 
 
-class Ear:
-    """One recognition of a session; what comes from one that has been replaced is not listened to."""
-
-    def __init__(self, session: "Session", recognizer: Recognizer, rate_hz: int, begin_ms: int) -> None:
-        self._session: Session | None = session
-        self.begin_ms = begin_ms
-        "Media time of the session when this recognition began."
-        self.finals_due = 0
-        self.recognition: Recognition = recognizer.listen(rate_hz, self)
-
-    def heard(self, transcript: Transcript) -> None:
-        """Pass words on (`Hearing`)."""
-        if self._session is not None:
-            self._session.understood(self, transcript)
-
-    def deaf(self, error: ProviderError) -> None:
-        """Pass the failure on (`Hearing`)."""
-        if self._session is not None:
-            self._session.deafened(self, error)
-
-    def close(self) -> None:
-        """Hear no more."""
-        self.recognition.close()
-        if self._session is not None:
-            self._session.totals.charged_usd += getattr(self.recognition, "usd", 0.0)
-        self._session = None
-
-
 class Session:
     """One stream of sound and its transcripts.
 
@@ -102,6 +75,8 @@ class Session:
         self._failures = 0
         self._unendpointed = False
         "Whether sound has come since the last endpoint."
+        self._fast = False
+        "Whether the client has been told that it is too fast."
         self._asked = 0
         "Finals the client has asked for: they are sent even if they are empty."
         self._final_due_ms: int | None = None
@@ -145,12 +120,20 @@ class Session:
             return
         if not pcm:
             return
-        ahead = self.congested
         self.totals.took(len(pcm))
         for frame in self._framer.feed(self._resampler.feed(self._whole_samples(pcm))):
             self._hear_frame(frame)
-        if self._ahead_ms(now_ms) > stream.max_ahead_s * 1000 and not ahead:
-            self.trouble("too_fast", f"sound is more than {stream.max_ahead_s} s ahead of time; it is read slower now")
+        self._watch_speed(now_ms)
+
+    def _watch_speed(self, now_ms: int) -> None:
+        """Tell a client that is too fast, once until it has been slow again."""
+        limit_s = self._setting.stream.max_ahead_s
+        ahead_ms = self._ahead_ms(now_ms)
+        if ahead_ms > limit_s * 1000 and not self._fast:
+            self._fast = True
+            self.trouble("too_fast", f"sound is more than {limit_s} s ahead of time; it is read slower now")
+        elif ahead_ms < limit_s * 500:
+            self._fast = False
 
     def _whole_samples(self, pcm: bytes) -> bytes:
         """Join the halves of a sample that was cut in two; drop a half that stands alone."""
@@ -244,12 +227,17 @@ class Session:
         self._failures = 0
         now_ms = self._setting.clock()
         transcript = self.totals.in_session_time(transcript, ear.begin_ms)
-        if not transcript.final:
-            if self.wish.interim and self._asked == 0:
-                self.totals.interims += 1
-                self._tally.interims += 1
-                self._say(Heard(transcript, self._language(transcript), *self.so_far()))
-            return
+        if self._final_due_ms is not None:
+            # Slow, but at work.
+            self._final_due_ms = max(self._final_due_ms, now_ms + self._setting.stream.final_s * 1000)
+        if transcript.final:
+            self._take_final(ear, transcript, now_ms)
+        elif self.wish.interim and self._asked == 0:
+            self.totals.interims += 1
+            self._tally.interims += 1
+            self._say(Heard(transcript, self._language(transcript), *self.so_far()))
+
+    def _take_final(self, ear: Ear, transcript: Transcript, now_ms: int) -> None:
         if ear.finals_due:
             ear.finals_due -= 1
             self._tally.took(now_ms - self._endpoint_ms)
