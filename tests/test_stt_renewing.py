@@ -171,7 +171,7 @@ def test_whatever_ends_a_stream_at_whatever_instant_the_words_are_those_of_an_un
             )
             for who in ("first", "second")
         ]
-        patience = Patience(stall_ms=2000, final_ms=1000, give_up_ms=60_000, failures=50)
+        patience = Patience(stall_ms=2000, final_ms=1000, give_up_ms=60_000, failures=50, tries=50)
         room = Room(*ears, clock=clock, patience=patience)
         spoken: list[str] = []
         for _ in range(random.randint(3, 8)):
@@ -295,6 +295,18 @@ def test_a_caller_who_is_refused_takes_the_provider_from_nobody_else() -> None:
             recognition.feed(frame)
     assert [owner.text for owner in owners] == ["ban bar", "", "ban bar"]
     assert [str(error) for error in owners[1].errors] == ["API key not valid"]
+
+
+def test_sound_no_stream_survives_ends_with_the_last_guess() -> None:
+    clock = Clock()
+    early = Fate(300, ABORTED)
+    ears = ScriptedRecognizer(clock, traits=STREAMING, pause_ms=0, fates=lambda: early, delay_ms=lambda: 290)
+    room = Room(ears, clock=clock)
+    room.say("ban bar bas")
+    room.wait(20)
+    assert room.owner.finals == ["ban bar bas"]
+    assert room.owner.errors == []
+    assert len(ears.listened) < 15
 
 
 def test_noise_without_words_is_nobodys_failure() -> None:

@@ -8,11 +8,12 @@ its stretch a new one hears what comes: finals are said in the order of the stre
 """
 
 from collections import deque
+from dataclasses import replace
 from typing import Final, Protocol
 
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import FRAME_MS, Traits, Transcript
-from voicemedia.stt.stretches import MARGIN_MS, Patience, Speech, Stream, Stretch, Tally, joined
+from voicemedia.stt.stretches import MARGIN_MS, NOTHING, Patience, Speech, Stream, Stretch, Tally, joined
 
 STEADY_MS: Final = 5000
 "A stream that lived this long was no failure to begin with."
@@ -67,9 +68,8 @@ class Continuity:
         "Samples so far."
         self._speech = Speech(rate_hz)
         self._onset_ms = 0.0
-        self._failures = 0
-        self._unheard = 0
-        "Streams that fell silent in a row."
+        self._failures = self._unheard = 0
+        "Streams that failed, and that fell silent, in a row."
         self._retry_at_ms = 0.0
         self._alone_since_ms: float | None = None
         "Since when no provider is to be had."
@@ -142,14 +142,14 @@ class Continuity:
         if transcript.final:
             self._final(stream, transcript, now_ms)
             return
-        stream.stretches[0].guessed = True
+        stream.stretches[0].guess = transcript
         if stream.stretches[0] is self._row[0]:
             self.tally.interims += 1
             self._out.say(transcript)
 
     def _final(self, stream: Stream, transcript: Transcript, now_ms: float) -> None:
         stretch = stream.stretches[0]
-        stretch.guessed = False
+        stretch.guess = NOTHING
         if stretch.closed_ms is not None and transcript.closes:
             return self._done(stream, stretch, transcript, now_ms - stretch.closed_ms)
         sample = transcript.end_ms * self._rate_hz // 1000
@@ -194,7 +194,7 @@ class Continuity:
         if tail.stream is not stream or not traits.renew_from_s or age_s < traits.renew_from_s:
             return
         # In a pause only a second of silence, and a word voice detection has not noticed yet, is heard again.
-        pause = self._speech.known and not self._speech.on and not tail.guessed and stream.stretches[0] is tail
+        pause = self._speech.known and not self._speech.on and not tail.guess.text and stream.stretches[0] is tail
         if pause or age_s >= traits.renew_forced_s:
             self._replace(stream, None, now_ms)
 
@@ -303,8 +303,7 @@ class Continuity:
             skipped = stream.skip_to(self._aligned(start)) if start - stream.sent > margin else 0
             self.tally.dropped_ms += skipped * 1000 // self._rate_hz
             self._send(stream, stretch, end)
-        silence = stretch.ring.end - stream.sent
-        if silence > margin:
+        if stretch.ring.end - stream.sent > margin:
             self.tally.dropped_ms += stream.skip_to(stretch.ring.end) * 1000 // self._rate_hz
         self._send(stream, stretch, stretch.ring.end)
 
@@ -342,8 +341,12 @@ class Continuity:
         stretch.stream = None
         self.tally.lost_ms += stretch.forgotten * 1000 // self._rate_hz
         stretch.forgotten = 0
-        if stretch.closed_ms is not None and stretch.ring.start == stretch.ring.end:
-            stretch.closing = Transcript("", final=True)
+        if stretch.closed_ms is None:
+            return
+        stretch.tries += 1
+        # Sound that no stream survives, or that is a guess for ever, is not sent again without end.
+        if stretch.ring.start == stretch.ring.end or stretch.tries > self._patience.tries:
+            stretch.closing = replace(stretch.guess, final=True)
 
     def _note_failure(self, stream: Stream, why: ProviderError, now_ms: float) -> None:
         self._last_error = why
@@ -383,7 +386,7 @@ class Continuity:
     def _bound(self, tail: Stretch) -> None:
         """Forget silence nobody has to hear again, and what is too old in any case."""
         length = tail.ring.end - tail.ring.start
-        if self._speech.known and tail.onset is None and not tail.guessed and tail.stream is not None:
+        if self._speech.known and tail.onset is None and not tail.guess.text and tail.stream is not None:
             keep = self._rate_hz
             if length > 2 * keep:
                 tail.ring.forget(self._aligned(min(tail.ring.end - keep, tail.stream.sent)))

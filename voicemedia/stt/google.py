@@ -5,7 +5,7 @@ Google's packages are imported when the recognizer starts: whoever does not use 
 """
 
 import importlib.util
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
@@ -109,6 +109,19 @@ class GoogleRecognizer:
         return GoogleRecognition(self, self.channels, rate_hz, hearing)
 
 
+class Nobody:
+    """Is told what a stream says that nobody listens to any more."""
+
+    def responded(self, transcripts: list[Transcript], events: list[tuple[str, int]], billed_s: float) -> None:
+        """Take no response."""
+
+    def ended(self, error: ProviderError | None) -> None:
+        """Take no end."""
+
+
+NOBODY: Final = Nobody()
+
+
 class GoogleRecognition:
     """One utterance of one caller; the stream opens with the first sound."""
 
@@ -119,6 +132,7 @@ class GoogleRecognition:
         "_expected",
         "_finals",
         "_finishing",
+        "_guessed",
         "_hearing",
         "_mulaw",
         "_rate_hz",
@@ -146,6 +160,8 @@ class GoogleRecognition:
         self._finals: list[Transcript] = []
         "Given since the endpoint, when just one is due."
         self._begun = self._finishing = False
+        self._guessed = False
+        "Whether an interim transcript has come since the last final."
         self._stream = GoogleStream(self._thread, channels, self)
         self.billed_s = 0.0
         self.events: list[tuple[str, int]] = []
@@ -187,6 +203,8 @@ class GoogleRecognition:
         """Forget the caller."""
         if self._hearing is not None:
             self._hearing = None
+            # We and the stream would wait for the garbage collector together.
+            self._stream.listener = NOBODY
             if self._begun:
                 self._thread.tell(self._stream.cancel)
 
@@ -211,6 +229,7 @@ class GoogleRecognition:
         self.billed_s = max(self.billed_s, billed_s)
         self.events += events
         for transcript in transcripts:
+            self._guessed = not transcript.final
             if transcript.final and self._finishing:
                 self._finals.append(transcript)
             elif self._hearing is not None:
@@ -221,8 +240,8 @@ class GoogleRecognition:
         hearing = self._hearing
         if hearing is None:
             return
-        if error is None and not self._finishing:
-            # One of its timeouts: Google ends a stream so of its own accord.
+        if error is None and (self._guessed or not (self._finishing and self._stream.half_closed)):
+            # One of its timeouts: Google ends a stream so of its own accord, whatever it has not yet made final.
             error = ProviderError("Google has ended the stream", blameless=True, code="ended")
         if error is not None:
             hearing.deaf(error)

@@ -217,7 +217,7 @@ class Channel:
         await self._channel.close()
 
 
-@dataclass(slots=True, eq=False)
+@dataclass(slots=True, eq=False, weakref_slot=True)
 class GoogleStream:
     """One stream. Made on the reactor, then told everything on the loop."""
 
@@ -226,6 +226,8 @@ class GoogleStream:
     listener: Listener
     written: int = 0
     "Bytes of sound that have left."
+    half_closed: bool = False
+    "Whether all of it has left, and its end was told."
     _queue: deque[bytes | None] | None = None
     _more: "asyncio.Future[None] | None" = None
     _task: "asyncio.Task[None] | None" = None
@@ -273,7 +275,8 @@ class GoogleStream:
         except grpc.aio.UsageError as broken:
             error = ProviderError(str(broken), code="internal")
         finally:
-            self._queue = None
+            # The task refers to us by its last traceback.
+            self._queue = self._task = None
             writer.cancel()
             call.cancel()
             channel.streams -= 1
@@ -292,6 +295,7 @@ class GoogleStream:
                     self._more = asyncio.get_running_loop().create_future()
                     await self._more
                 elif (item := queue.popleft()) is None:
+                    self.half_closed = True
                     await call.done_writing()
                     return
                 else:

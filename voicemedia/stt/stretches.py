@@ -31,6 +31,8 @@ class Patience:
     "Wait after a second failure in a row; it doubles up to 2 s."
     failures: int = 8
     "In a row, after which the recognition is given up."
+    tries: int = 6
+    "Streams that may fail over one utterance that has ended; then the last guess becomes its final."
 
 
 @dataclass(slots=True)
@@ -52,13 +54,27 @@ class Tally:
     "From each endpoint to its final."
 
 
+NOTHING: Final = Transcript("", final=False)
+
+
 class Stretch:
     """The caller's sound between two endpoints, and what is understood of it so far.
 
     :param start: its first sample.
     """
 
-    __slots__ = ("closed_ms", "closing", "finals", "forgotten", "guessed", "onset", "parts", "ring", "stream")
+    __slots__ = (
+        "closed_ms",
+        "closing",
+        "finals",
+        "forgotten",
+        "guess",
+        "onset",
+        "parts",
+        "ring",
+        "stream",
+        "tries",
+    )
 
     def __init__(self, start: int) -> None:
         self.ring = Ring(start)
@@ -67,10 +83,12 @@ class Stretch:
         "The sample at which voice detection first noticed speech."
         self.closed_ms: float | None = None
         "When its end was told, and a final promised; None: it is still growing."
-        self.guessed = False
-        "Whether an interim transcript came since the last final."
         self.forgotten = 0
         "Samples that left the ring because it was full, and that only its stream has heard."
+        self.guess = NOTHING
+        "The last interim transcript of what no final covers."
+        self.tries = 0
+        "Streams that have failed over it since its end."
         self.finals: list[Transcript] = []
         "Finals that wait for an earlier stretch."
         self.parts: list[Transcript] = []
