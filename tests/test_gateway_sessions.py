@@ -42,7 +42,13 @@ class Door:
         return line(self.ask(Segment(name, number, payload, Format.LINEAR16, 16000, last, at)))
 
     def ask(self, segment: Segment) -> Deferred[Reply]:
-        return self.sessions.transcribe(segment)
+        """Send a segment; raise what it is refused with at once."""
+        answer = self.sessions.transcribe(segment)
+        refused: list[Failure] = []
+        if isinstance(getattr(answer, "result", None), Failure):
+            answer.addErrback(refused.append)
+            refused[0].raiseException()
+        return answer
 
     def say(self, text: str, *, final: bool = True) -> None:
         self.ear.say(text, final=final)
@@ -223,12 +229,25 @@ def test_a_recognizer_that_fails_for_good_is_told_to_the_gateway() -> None:
     assert failures == ["UNAVAILABLE fake has failed: no such model"]
 
 
-def test_no_recognizer_is_unavailable() -> None:
+def test_a_recognizer_that_is_loading_is_waited_for_but_not_for_ever() -> None:
     door = Door()
-    door.service.troubles["fake"] = "not installed"
-    with pytest.raises(Refused, match="fake cannot serve: not installed") as caught:
-        door.send(0)
-    assert caught.value.code == "UNAVAILABLE"
+    for ready in (True, False):
+        door.service.troubles["fake"] = "is starting"
+        answer = door.ask(Segment("s1", 0, LOUD, Format.LINEAR16, 16000))
+        door.service.clock.pump([0.1] * 70)
+        assert line(answer) == "..."
+        if ready:
+            del door.service.troubles["fake"]
+        refused = list[Failure]()
+        answer.addErrback(refused.append)
+        door.service.clock.pump([0.1] * 11)
+        if ready:
+            assert len(door.sessions) == 1
+            next(iter(door.service.sessions)).close("ended")
+        else:
+            assert str(refused[0].value) == "fake cannot serve: is starting"
+            assert isinstance(refused[0].value, Refused)
+            assert refused[0].value.code == "UNAVAILABLE"
 
 
 def test_draining_lets_sessions_end_and_begins_none() -> None:

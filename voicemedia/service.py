@@ -70,8 +70,7 @@ class MediaServer(MultiService):
         self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._recognizers, self.troubles)
         self.gateways = Gateways(config, reactor, self._ticker.now_ms, self.speech.gateway_sessions())
         self.metrics.live_sessions = self.speech.sessions.live_by_provider
-        transcribing = self.speech.sessions.read
-        world = World(self.switchboard, self.metrics, self.troubles, transcribing, self._recognizers.read)
+        world = World(self.switchboard, self.metrics, self.troubles, self._transcribing, self._recognizers.read)
         streams = {
             **{route.path: self._stream(route) for route in config.routes},
             **self.speech.streams(_websocket_limits(config), self.metrics),
@@ -146,6 +145,9 @@ class MediaServer(MultiService):
     def _working(self, kind: str, name: str) -> Provider | None:
         """Find a provider; one whose packages are missing is nobody, and `/health` says so."""
         return None if f"{kind}.{name}" in self._missing else self._providers.get((kind, name))
+
+    def _transcribing(self) -> dict[str, object]:
+        return {**self.speech.sessions.read(), "gateways": self.gateways.sessions.transcribing.read()}
 
     def troubles(self) -> Mapping[str, str]:
         """Say for every provider why it cannot serve; empty when it can."""

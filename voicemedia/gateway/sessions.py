@@ -4,8 +4,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
 
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IDelayedCall
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from voicemedia.errors import WireError
@@ -15,6 +16,10 @@ from voicemedia.gateway.session import GatewaySession, Refused, Reply, Setting
 from voicemedia.transcribing.events import Wish
 from voicemedia.transcribing.sessions import Sessions
 
+LOOK_AGAIN_S: Final = 0.1
+"A recognizer that is loading, or a session that is ahead of time, is looked at again after this long."
+LOADING_LOOKS: Final = 80
+"How often, for a new session: for less than the deadline gateways have."
 OWNER: Final = "grpc"
 REMEMBERED: Final = 1000
 REMEMBERED_MS: Final = 60_000
@@ -56,7 +61,6 @@ class GatewaySessions:
         self._live: dict[str, GatewaySession] = {}
         self._ended: dict[str, Ended] = {}
         self._draining: Callable[[], None] | None = None
-        self.segments = 0
 
     def __len__(self) -> int:
         return len(self._live)
@@ -64,11 +68,27 @@ class GatewaySessions:
     # --- segments ---
 
     def transcribe(self, segment: Segment) -> Deferred[Reply]:
-        """Hear one segment of a session that comes call by call.
+        """Hear one segment of a session that comes call by call; a recognizer that is still loading is waited for.
 
-        :raises Refused: the segment is not taken. The Deferred fails with it, too.
+        The Deferred fails with `Refused` if the segment is not taken.
         """
-        self.segments += 1
+        if segment.session_id in self._live or not self.loading:
+            return maybeDeferred(self._transcribe, segment)
+        return Deferred.fromCoroutine(self._transcribe_later(segment))
+
+    @property
+    def loading(self) -> bool:
+        """Whether no recognizer can serve now, but one may later."""
+        return self.transcribing.hopeful and self.transcribing.choose(self._wish)[0] is None
+
+    async def _transcribe_later(self, segment: Segment) -> Reply:
+        for _ in range(LOADING_LOOKS):
+            await deferLater(self._setting.reactor, LOOK_AGAIN_S)
+            if not self.loading:
+                break
+        return await self._transcribe(segment)
+
+    def _transcribe(self, segment: Segment) -> Deferred[Reply]:
         session = self._live.get(segment.session_id)
         if session is None:
             ended = self._ended.get(segment.session_id)

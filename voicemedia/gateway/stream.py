@@ -14,13 +14,11 @@ from twisted.logger import Logger
 
 from voicemedia.gateway.segment_wire import Segment
 from voicemedia.gateway.session import GatewaySession, Refused, Reply
-from voicemedia.gateway.sessions import GatewaySessions
+from voicemedia.gateway.sessions import LOADING_LOOKS, LOOK_AGAIN_S, GatewaySessions
 from voicemedia.threads import LoopThread
 
 WINDOW: Final = 64
 UNWRITTEN: Final = 64
-LOOK_AGAIN_S: Final = 0.1
-"A gateway that sends ahead of time is read again after this long."
 
 
 class StreamCall:
@@ -94,6 +92,7 @@ class Intake:
         self._again: IDelayedCall | None = None
         self._ended = self._is_over = False
         self._unwritten = 0
+        self._looks = LOADING_LOOKS
 
     # --- from the loop ---
 
@@ -129,7 +128,7 @@ class Intake:
             return
         heard = 0
         try:
-            while self._waiting and not self._is_over and not self._is_congested:
+            while self._waiting and not self._is_over and not self._must_wait():
                 segment = self._waiting.popleft()
                 heard += 1
                 self._hear_one(segment)
@@ -144,9 +143,12 @@ class Intake:
         elif self._ended:
             self._end()
 
-    @property
-    def _is_congested(self) -> bool:
-        return self._session is not None and self._session.congested
+    def _must_wait(self) -> bool:
+        """Tell whether the next segment cannot be heard yet."""
+        if self._session is not None:
+            return self._session.congested
+        self._looks -= 1
+        return self._looks >= 0 and self._sessions.loading
 
     def _hear_one(self, segment: Segment) -> None:
         session = self._session
