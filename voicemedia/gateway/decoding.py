@@ -1,16 +1,12 @@
 """From what a gateway sends to s16le, one decoder a session."""
 
-import importlib
 from collections.abc import Callable
-from typing import Any, Final, Protocol
+from typing import Final, Protocol
 
 from voicemedia.audio.g711 import decode_alaw, decode_l16, decode_mulaw
-from voicemedia.errors import WireError
+from voicemedia.audio.opus import OpusDecoder
 from voicemedia.gateway.segment_wire import OPUS_PACKET_MS, Format
 
-OPUS_RATE_HZ: Final = 16000
-"What Opus is brought to: recognizers want no more."
-OPUS_NEEDS: Final = "OPUS is not taken here: the extra `opus` is not installed (pip install 'voicemedia[opus]')"
 LOST_MAX_MS: Final = 1000
 "Of a longer hole in the sound only so much silence is given to the recognizer."
 
@@ -50,20 +46,10 @@ class SampleDecoder:
         return bytes(min(segments * self._usual, LOST_MAX_MS * self.rate_hz // 1000 * 2))
 
 
-class OpusDecoder:
-    """Opus by libopus in PyAV (17 us a packet, and the resampling)."""
+class SegmentDecoder(OpusDecoder):
+    """Opus, a packet a segment."""
 
-    rate_hz = OPUS_RATE_HZ
-
-    def __init__(self) -> None:
-        try:
-            self._av: Any = importlib.import_module("av")
-        except ImportError as error:
-            raise WireError("no_opus", OPUS_NEEDS) from error
-        self._codec = self._av.CodecContext.create("libopus", "r")
-        self._codec.sample_rate, self._codec.layout = 48000, "mono"
-        self._resampler = self._av.AudioResampler(format="s16", layout="mono", rate=OPUS_RATE_HZ)
-        self._usual = 0
+    _usual = 0
 
     def decode(self, payload: bytes) -> bytes:
         """Decode one packet; an empty one (silence not sent, RFC 7587 section 3.1.3) is as long as the last.
@@ -72,20 +58,13 @@ class OpusDecoder:
         """
         if not payload:
             return self.lost(1)
-        try:
-            pcm = b"".join(
-                bytes(out.planes[0])[: out.samples * 2]
-                for frame in self._codec.decode(self._av.Packet(payload))
-                for out in self._resampler.resample(frame)
-            )
-        except self._av.FFmpegError as error:
-            raise WireError("bad_opus", f"data: {len(payload)} bytes are no Opus packet") from error
-        self._usual = min(len(pcm), OPUS_PACKET_MS * OPUS_RATE_HZ // 1000 * 2)
+        pcm = super().decode(payload)
+        self._usual = min(len(pcm), OPUS_PACKET_MS * self.rate_hz // 1000 * 2)
         return pcm
 
     def lost(self, segments: int) -> bytes:
         """Return silence."""
-        return bytes(min(segments * self._usual, LOST_MAX_MS * OPUS_RATE_HZ // 1000 * 2))
+        return bytes(min(segments * self._usual, LOST_MAX_MS * self.rate_hz // 1000 * 2))
 
 
 def make_decoder(written: Format, rate_hz: int) -> Decoder:
@@ -94,6 +73,6 @@ def make_decoder(written: Format, rate_hz: int) -> Decoder:
     :raises WireError: `no_opus`, if its library is not installed.
     """
     if written is Format.OPUS:
-        return OpusDecoder()
+        return SegmentDecoder()
     decode = {Format.PCMU: decode_mulaw, Format.PCMA: decode_alaw, Format.LINEAR16: decode_l16}[written]
     return SampleDecoder(rate_hz, decode)

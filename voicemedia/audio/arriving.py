@@ -1,0 +1,181 @@
+"""Sound as a browser sends it, recognized by its first bytes, to s16le at 16 kHz as it comes."""
+
+from typing import Final, Protocol
+
+from voicemedia.audio import ogg, webm
+from voicemedia.audio.opus import RATE_HZ, OpusDecoder
+from voicemedia.audio.resample import Resampler
+from voicemedia.audio.wav import Head, read_head, to_pcm
+from voicemedia.errors import WireError
+
+RIFF: Final = b"RIFF"
+MAGICS: Final = (webm.MAGIC, ogg.MAGIC, RIFF)
+FOREIGN: Final = {b"fLaC": "FLAC", b"ID3": "MP3", b"FORM": "AIFF"}
+"First bytes of what is sound and cannot be read; as PCM it would be noise."
+MAX_WAV_HEAD: Final = 65_536
+ZEROS_FROM: Final = 100
+"A compressed piece of fewer bytes is not judged by its zeros."
+
+
+class Source(Protocol):
+    """Makes s16le at 16 kHz of one stream's bytes."""
+
+    compressed: bool
+
+    def feed(self, octets: bytes) -> bytes:
+        """Take the next bytes, in pieces of any length.
+
+        :raises WireError: they are damaged; what follows wants a new beginning.
+        """
+
+
+class Arriving:
+    """All that one socket sends: one stream after the other, each known by how a message begins.
+
+    :param max_pending: bytes kept of something that is not complete.
+    :param zero_share: a compressed message with at least this share of zero bytes is corrupt.
+    """
+
+    rate_hz: Final = RATE_HZ
+
+    def __init__(self, max_pending: int = webm.MAX_PENDING, zero_share: float = 0.9) -> None:
+        self._max_pending, self._zero_share = max_pending, zero_share
+        self._source: Source | None = None
+        self._opening = b""
+        self._stray = False
+        "What came last was damaged: no PCM is to be expected before something begins anew."
+
+    def feed(self, octets: bytes) -> bytes:
+        """Take one message; return the sound that is known by now.
+
+        :raises WireError: it cannot be understood: nothing of it is heard, and the next stream is welcome.
+        """
+        if self._opening:
+            octets, self._opening = self._opening + octets, b""
+        if self._source is None and self._begins(octets):
+            self._opening = octets
+            return b""
+        try:
+            source = self._source = self._choose(octets)
+            if source.compressed and self._corrupt(octets):
+                raise WireError("corrupt_audio", f"{len(octets)} bytes that are mostly zero")
+            return source.feed(octets)
+        except WireError:
+            self._source, self._stray = None, True
+            raise
+
+    def _begins(self, octets: bytes) -> bool:
+        """Tell whether this may be the first bytes of a magic number that is not whole."""
+        return 0 < len(octets) < 4 and any(magic.startswith(octets) for magic in MAGICS)
+
+    def _choose(self, octets: bytes) -> Source:
+        """Go on with the stream, or begin the one these bytes are of."""
+        magic = octets[:4]
+        if magic in MAGICS and not (magic == ogg.MAGIC and self._source is not None and not ogg.begins(octets)):
+            self._stray = False
+            if magic == RIFF:
+                return WavSource()
+            return OpusSource(webm.WebmReader(self._max_pending) if magic == webm.MAGIC else ogg.OggReader())
+        if self._source is not None:
+            return self._source
+        foreign = next((name for start, name in FOREIGN.items() if octets.startswith(start)), "")
+        if foreign:
+            raise WireError("unsupported_audio", f"{foreign} cannot be read; send WebM or Ogg with Opus, WAV or PCM")
+        if self._stray:
+            raise WireError("stray_audio", "the rest of a stream whose beginning was damaged; start the recorder anew")
+        return PcmSource()
+
+    def _corrupt(self, octets: bytes) -> bool:
+        return len(octets) >= ZEROS_FROM and octets.count(0) >= self._zero_share * len(octets)
+
+
+class PcmSource:
+    """s16le at 16 kHz; a half sample waits for its other half."""
+
+    compressed = False
+
+    def __init__(self) -> None:
+        self._half = b""
+
+    def feed(self, octets: bytes) -> bytes:
+        """Pass whole samples."""
+        octets = self._half + octets
+        whole = len(octets) & ~1
+        self._half = octets[whole:]
+        return octets[:whole]
+
+
+class WavSource:
+    """A WAV file of any rate."""
+
+    compressed = False
+
+    def __init__(self) -> None:
+        self._pending = b""
+        self._head: Head | None = None
+        self._left = 0
+
+    def feed(self, octets: bytes) -> bytes:
+        """Read on; after its last sample nothing more is sound."""
+        self._pending += octets
+        if self._head is None:
+            self._head = self._read_head()
+            if self._head is None:
+                return b""
+            head = self._head
+            self._pending = self._pending[head.start :]
+            # A file that was never finished says 0 or the largest number.
+            self._left = head.size or 0xFFFFFFFF
+            self._resampler = Resampler(head.rate_hz, RATE_HZ)
+        head = self._head
+        width = head.bits // 8 * head.channels
+        whole = min(len(self._pending), self._left) // width * width
+        sound, self._pending = self._pending[:whole], self._pending[whole:]
+        self._left -= whole
+        if self._left < width:
+            self._pending = b""
+        return self._resampler.feed(to_pcm(sound, head))
+
+    def _read_head(self) -> Head | None:
+        try:
+            head = read_head(self._pending)
+        except WireError as error:
+            if error.kind == "bad_wav" and len(self._pending) < MAX_WAV_HEAD:
+                return None
+            raise
+        if not 4_000 <= head.rate_hz <= 192_000:
+            raise WireError("unsupported_wav", f"{head.rate_hz} Hz")
+        return head
+
+
+class Container(Protocol):
+    """Gives the Opus packets of a container."""
+
+    codec_private: bytes
+
+    def feed(self, octets: bytes) -> list[bytes]:
+        """Take bytes; return packets."""
+
+
+class OpusSource:
+    """Opus in WebM or Ogg."""
+
+    compressed = True
+
+    def __init__(self, container: Container) -> None:
+        self._container = container
+        self._decoder: OpusDecoder | None = None
+
+    def feed(self, octets: bytes) -> bytes:
+        """Decode the packets that are whole; a damaged one is a hole, not the end of the stream."""
+        return b"".join(map(self._decode, self._container.feed(octets)))
+
+    def _decode(self, packet: bytes) -> bytes:
+        if self._decoder is None:
+            self._decoder = OpusDecoder(self._container.codec_private)
+        try:
+            return self._decoder.decode(packet)
+        except WireError as error:
+            if error.kind != "bad_opus":
+                raise
+            return b""
