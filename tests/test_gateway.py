@@ -5,6 +5,7 @@
 import asyncio
 import socket
 import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -13,14 +14,17 @@ import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
-from twisted.internet.defer import Deferred
+from twisted.internet import reactor
+from twisted.internet.defer import Deferred, maybeDeferred
 
 from tests.gateway_door import LOUD, Measuring, make_gateways, on_loop, open_door, segment, segments
+from tests.hearing import Notes
 from tests.in_reactor import in_reactor
 from voicemedia.config import Grpc
 from voicemedia.errors import ConfigError
 from voicemedia.proto import audio_stream_pb2 as pb
 from voicemedia.proto import audio_stream_pb2_grpc as pb_grpc
+from voicemedia.stt.grpc_remote import Options, make
 
 SEGMENTS = 12
 FORWARDED = "Segment received and forwarded to STT. STT Response: "
@@ -295,8 +299,9 @@ async def test_without_the_token_only_health_is_told(monkeypatch: pytest.MonkeyP
     assert right == FORWARDED
 
 
+@pytest.mark.parametrize("mutual", [False, True], ids=["server only", "both sides"])
 @in_reactor
-async def test_tls_holds_from_gateway_to_recognizer(tmp_path: Path) -> None:
+async def test_tls_holds_from_gateway_to_recognizer(mutual: bool, tmp_path: Path) -> None:
     key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
     openssl = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
     names = ["-subj", "/CN=voice", "-addext", "subjectAltName=DNS:voice.example.com"]
@@ -304,14 +309,24 @@ async def test_tls_holds_from_gateway_to_recognizer(tmp_path: Path) -> None:
     subprocess.run([*openssl, *names, *files, "-days", "2"], check=True, capture_output=True)
 
     async def client() -> Any:
-        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        mine = (key.read_bytes(), certificate.read_bytes()) if mutual else ()
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes(), *mine)
         options = [("grpc.ssl_target_name_override", "voice.example.com")]
         async with grpc.aio.secure_channel(f"127.0.0.1:{door.ports[0]}", credentials, options) as channel:
             stub = pb_grpc.StreamIngestStub(channel)
             return [await stub.IngestAudioSegment(each) async for each in segments(5)]
 
-    async with open_door(certificate=str(certificate), private_key=str(key)) as door:
+    async def stranger() -> str:
+        credentials = grpc.ssl_channel_credentials(certificate.read_bytes())
+        options = [("grpc.ssl_target_name_override", "voice.example.com")]
+        async with grpc.aio.secure_channel(f"127.0.0.1:{door.ports[1]}", credentials, options) as channel:
+            return await failure_of(pb_grpc.SpeechToTextStub(channel).TranscribeAudioSegment(segment("s2", 0)))
+
+    client_ca = str(certificate) if mutual else ""
+    async with open_door(certificate=str(certificate), private_key=str(key), client_ca=client_ca) as door:
         told = await on_loop(client)
+        if mutual:
+            assert (await on_loop(stranger)).startswith("UNAVAILABLE")
     assert told[-1].status_message == f"{FORWARDED}100 ms"
 
 
@@ -387,7 +402,38 @@ async def test_a_port_that_is_taken_is_said_in_one_line() -> None:
 def test_a_certificate_that_is_none_is_said(tmp_path: Path) -> None:
     none = tmp_path / "none.pem"
     with pytest.raises(ConfigError, match=r"grpc.certificate: .*none.pem: No such file"):
-        make_gateways(Grpc(enabled=True, certificate=str(none), private_key=str(none))).start()
+        make_gateways(Grpc(certificate=str(none), private_key=str(none)))
     none.write_text("not PEM")
-    with pytest.raises(ConfigError, match=r"grpc.certificate: .*none.pem: "):
-        make_gateways(Grpc(enabled=True, certificate=str(none), private_key=str(none))).start()
+    with pytest.raises(ConfigError, match=r"grpc.certificate: .*none.pem: is no PEM file"):
+        make_gateways(Grpc(certificate=str(none), private_key=str(none)))
+
+
+@in_reactor
+async def test_the_recognizer_grpc_hears_through_another_voicemedia() -> None:
+    async with open_door() as door:
+        options = Options(target=f"127.0.0.1:{door.ports[1]}", segment_ms=100)
+        recognizer, notes = make(options, reactor), Notes()
+        await recognizer.start()
+        recognition = recognizer.listen(16000, notes)
+        for _ in range(2):
+            recognition.onset()
+            for _ in range(20):
+                recognition.feed(LOUD)
+            recognition.endpoint()
+        await notes.until_finals(2, reactor)
+        recognition.close()
+        await maybeDeferred(recognizer.stop)
+        assert notes.finals == ["400 ms", "400 ms"]
+        assert len(door.sessions) == 0
+
+
+@in_reactor
+async def test_without_grpc_calls_are_served_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "voicemedia.gateway.servers", None)
+    with pytest.raises(ConfigError, match=r"^grpc.enabled: voicemedia.gateway.servers is not installed; pip install"):
+        make_gateways(Grpc(enabled=True)).start()
+    door = make_gateways(Grpc())
+    door.start()
+    assert door.ports == (0, 0)
+    await door.drain()
+    await door.stop()

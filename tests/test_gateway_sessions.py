@@ -253,14 +253,23 @@ def test_a_recognizer_that_is_loading_is_waited_for_but_not_for_ever() -> None:
 def test_draining_lets_sessions_end_and_begins_none() -> None:
     door = Door()
     door.send(0)
-    drained = door.sessions.drain()
+    door.sessions.draining = True
     with pytest.raises(Refused, match="about to stop"):
         door.send(0, name="another")
     answer = door.ask(replace(Segment("s1", 1, LOUD, Format.LINEAR16, 16000), last=True))
-    assert not drained.called
+    door.service.clock.advance(3)
+    assert door.sessions.busy
     door.say("bye")
     assert line(answer) == "1 final: bye"
-    assert drained.called
+    assert not door.sessions.busy
+
+
+def test_a_gateway_that_has_fallen_silent_is_not_waited_for() -> None:
+    door = Door()
+    door.send(0)
+    assert door.sessions.busy
+    door.service.clock.advance(1.1)
+    assert not door.sessions.busy
 
 
 def test_a_session_that_would_begin_with_what_is_no_sound_does_not_begin() -> None:

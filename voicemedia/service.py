@@ -1,5 +1,6 @@
 """Builds the house and joins its rooms; the order of opening and of closing. The only module that knows every name."""
 
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import Any, Final, cast
 
@@ -69,7 +70,7 @@ class MediaServer(MultiService):
         self.metrics.recognizers = self._recognizers.read
         self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._recognizers, self.troubles)
         self.gateways = Gateways(config, reactor, self._ticker.now_ms, self.speech.gateway_sessions())
-        self.metrics.live_sessions = self.speech.sessions.live_by_provider
+        self.metrics.live_sessions = self._live_sessions
         world = World(self.switchboard, self.metrics, self.troubles, self._transcribing, self._recognizers.read)
         streams = {
             **{route.path: self._stream(route) for route in config.routes},
@@ -145,6 +146,9 @@ class MediaServer(MultiService):
     def _working(self, kind: str, name: str) -> Provider | None:
         """Find a provider; one whose packages are missing is nobody, and `/health` says so."""
         return None if f"{kind}.{name}" in self._missing else self._providers.get((kind, name))
+
+    def _live_sessions(self) -> Counter[str]:
+        return self.speech.sessions.live_by_provider() + self.gateways.sessions.transcribing.live_by_provider()
 
     def _transcribing(self) -> dict[str, object]:
         return {**self.speech.sessions.read(), "gateways": self.gateways.sessions.transcribing.read()}

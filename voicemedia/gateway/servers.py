@@ -9,6 +9,7 @@ which may be ours or somebody else's.
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import grpc
@@ -155,8 +156,19 @@ class Keys:
     private_key: bytes = field(default=b"", repr=False)
     client_ca: bytes = field(default=b"", repr=False)
     speech_ca: bytes = field(default=b"", repr=False)
-    own_name: str = ""
-    "A name our certificate is good for."
+
+
+class PrivateSocket:
+    """Where our two servers meet when the ports speak TLS: neither names nor client certificates matter there."""
+
+    def __init__(self) -> None:
+        # Its mode is 0700.
+        self._folder = TemporaryDirectory(prefix="voicemedia-")
+        self.address = f"unix:{self._folder.name}/speech"
+
+    def remove(self) -> None:
+        """Remove the socket."""
+        self._folder.cleanup()
 
 
 class Servers:
@@ -171,6 +183,7 @@ class Servers:
         self._running: list[Any] = []
         self._health: list[health.aio.HealthServicer] = []
         self._channel: Any = None
+        self._private: PrivateSocket | None = None
         self._streams = 0
         self.ingest_port = self.speech_port = 0
 
@@ -227,10 +240,14 @@ class Servers:
                     [(keys.private_key, keys.certificate)], keys.client_ca or None, bool(keys.client_ca)
                 )
                 bound = server.add_secure_port(address, credentials)
+                if name == SPEECH and self._private is None:
+                    self._private = PrivateSocket()
+                    server.add_insecure_port(self._private.address)
             else:
                 bound = server.add_insecure_port(address)
         except RuntimeError as error:
-            raise OSError(f"cannot listen on {address}: {error}") from error
+            hint = "; see whether private_key is that of certificate" if keys.private_key else ""
+            raise OSError(f"cannot listen on {address}: {error}{hint}") from error
         await server.start()
         self._running.append(server)
         self._health.append(checks)
@@ -242,12 +259,9 @@ class Servers:
         """Open the one channel to the speech service."""
         config, keys = self._config, self._keys
         target = config.speech_target or self._own_address()
-        options: list[tuple[str, int | str]] = [*CHANNEL_OPTIONS, ("grpc.max_send_message_length", -1)]
-        ca = keys.speech_ca if config.speech_target else keys.certificate
-        if ca:
-            credentials = self._credentials(ca)
-            if not config.speech_target:
-                options.append(("grpc.ssl_target_name_override", keys.own_name))
+        options = [*CHANNEL_OPTIONS, ("grpc.max_send_message_length", -1)]
+        if config.speech_target and keys.speech_ca:
+            credentials = grpc.ssl_channel_credentials(keys.speech_ca)
             self._channel = grpc.aio.secure_channel(target, credentials, options)
         else:
             self._channel = grpc.aio.insecure_channel(target, options)
@@ -256,13 +270,9 @@ class Servers:
         call = pb_grpc.SpeechToTextStub(self._channel).TranscribeAudioSegment
         return lambda request: call(request, timeout=FORWARD_S, metadata=metadata)
 
-    def _credentials(self, ca: bytes) -> Any:
-        keys = self._keys
-        if keys.client_ca and not self._config.speech_target:
-            return grpc.ssl_channel_credentials(ca, keys.private_key, keys.certificate)
-        return grpc.ssl_channel_credentials(ca)
-
     def _own_address(self) -> str:
+        if self._private is not None:
+            return self._private.address
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self._config.host, self._config.host)
         return f"[{host}]:{self.speech_port}" if ":" in host else f"{host}:{self.speech_port}"
 
@@ -297,3 +307,5 @@ class Servers:
         self._running.clear()
         if self._channel is not None:
             await self._channel.close()
+        if self._private is not None:
+            self._private.remove()

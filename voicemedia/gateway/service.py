@@ -1,28 +1,34 @@
 """Opens and closes the door of voice gateways. On the reactor."""
 
+import importlib
 import os
 import socket
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from voicemedia import config as configuration
-from voicemedia.config import Config, Grpc, Secret
+from voicemedia.config import Config, Secret
 from voicemedia.errors import ConfigError
 from voicemedia.gateway.session import Setting
-from voicemedia.gateway.sessions import GatewaySessions
+from voicemedia.gateway.sessions import LOOK_AGAIN_S, GatewaySessions
 from voicemedia.threads import LoopThread, loop_thread
 from voicemedia.transcribing.events import Wish
 from voicemedia.transcribing.sessions import Sessions
+
+PEM_FILES: Final = ("certificate", "private_key", "client_ca", "speech_ca")
+"Keys of the configuration."
 
 
 class Gateways:
     """The gRPC services of one server.
 
     :param sessions: the transcribing sessions, nobody else's.
+    :raises ConfigError: a file cannot be read.
     """
 
     log = Logger()
@@ -34,6 +40,7 @@ class Gateways:
         setting = Setting(reactor, clock, jitter.deadline_min_ms, jitter.deadline_max_ms)
         grpc = config.grpc
         self.sessions = GatewaySessions(sessions, Wish(language=grpc.language, provider=grpc.stt), setting)
+        self._pem = {key: _pem(key, getattr(grpc, key)) for key in PEM_FILES}
         self._thread: LoopThread | None = None
         self._servers: Any = None
         self.opened: Deferred[None] = succeed(None)
@@ -49,40 +56,42 @@ class Gateways:
     def start(self) -> None:
         """Begin to listen: after twistd has daemonized, for threads and channels do not survive it.
 
-        :raises ConfigError: a port is taken, or a file cannot be read; with `enabled = "auto"` it is only logged.
+        :raises ConfigError: gRPC cannot be served; with `enabled = "auto"` that is only logged.
         """
-        config = self._config
-        if not config.enabled:
+        if not self._config.enabled:
             return
         try:
-            self._start(config)
+            servers = self._import_servers()
+            self._probe("ingest_port", self._config.ingest_port)
+            self._probe("speech_port", self._config.speech_port)
         except ConfigError as error:
-            if config.enabled is True:
+            if self._config.enabled is True:
                 raise
             self.log.error("no gRPC for voice gateways: {error}", error=str(error))
+            return
+        self._thread = loop_thread(self._reactor)
+        self._servers = servers.Servers(self._config, self._keys(servers), self._thread, self.sessions, self._max_s)
+        self._thread.hold()
+        self.opened = Deferred.fromCoroutine(self._open())
 
-    def _start(self, config: Grpc) -> None:
+    def _import_servers(self) -> Any:
+        """Import what needs gRPC, once it is wanted."""
         try:
-            from voicemedia.gateway import servers
+            return importlib.import_module("voicemedia.gateway.servers")
         except ImportError as error:
-            raise ConfigError(
-                f"grpc.enabled: {error.name} is not installed; pip install grpcio, or set false"
-            ) from error
-        keys = servers.Keys(
+            cure = "pip install grpcio grpcio-health-checking grpcio-reflection, or set false"
+            raise ConfigError(f"grpc.enabled: {error.name} is not installed; {cure}") from error
+
+    def _keys(self, servers: Any) -> Any:
+        config = self._config
+        return servers.Keys(
             token=_secret(config.token_env),
             speech_token=_secret(config.speech_token_env),
-            certificate=_pem("certificate", config.certificate),
-            private_key=_pem("private_key", config.private_key),
-            client_ca=_pem("client_ca", config.client_ca),
-            speech_ca=_pem("speech_ca", config.speech_ca),
-            own_name=_name_in(config.certificate),
+            certificate=self._pem["certificate"],
+            private_key=self._pem["private_key"],
+            client_ca=self._pem["client_ca"],
+            speech_ca=self._pem["speech_ca"],
         )
-        self._probe("ingest_port", config.ingest_port)
-        self._probe("speech_port", config.speech_port)
-        self._thread = loop_thread(self._reactor)
-        self._thread.hold()
-        self._servers = servers.Servers(config, keys, self._thread, self.sessions, self._max_s)
-        self.opened = Deferred.fromCoroutine(self._open())
 
     def _probe(self, key: str, number: int) -> None:
         """Take a port for a moment: gRPC's own words when it is taken do not say why."""
@@ -122,9 +131,10 @@ class Gateways:
             return
         await self.opened
         await self._thread.ask(self._servers.unready)
-        drained = self.sessions.drain()
-        drained.addTimeout(max(self._drain_s, 0.01), self._reactor, onTimeoutCancel=lambda _result, _s: None)
-        await drained
+        self.sessions.draining = True
+        until_ms = self._clock() + self._drain_s * 1000
+        while self.sessions.busy and self._clock() < until_ms:
+            await deferLater(self._reactor, LOOK_AGAIN_S)
 
     async def stop(self) -> None:
         """End what is left, and the servers."""
@@ -146,24 +156,9 @@ def _pem(key: str, path: str) -> bytes:
     if not path:
         return b""
     try:
-        return Path(path).read_bytes()
+        pem = Path(path).read_bytes()
     except OSError as error:
         raise ConfigError(f"grpc.{key}: {path}: {error.strerror}; give a readable PEM file") from error
-
-
-def _name_in(path: str) -> str:
-    """Return a name the certificate is good for; empty for no path.
-
-    :raises ConfigError: it is none, or good for no name.
-    """
-    if not path:
-        return ""
-    from cryptography import x509
-
-    try:
-        certificate = x509.load_pem_x509_certificate(_pem("certificate", path))
-        names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (ValueError, x509.ExtensionNotFound) as error:
-        raise ConfigError(f"grpc.certificate: {path}: {error}; give a PEM certificate with names") from error
-    dns = names.get_values_for_type(x509.DNSName)
-    return str((dns or names.get_values_for_type(x509.IPAddress) or [""])[0]).replace("*", "gateway")
+    if b"-----BEGIN " not in pem:
+        raise ConfigError(f"grpc.{key}: {path}: is no PEM file; convert it with openssl")
+    return pem

@@ -114,6 +114,8 @@ class GatewaySession:
         self.last: Segment | None = None
         "The segment that said it is the last one."
         self.listener: Listener | None = None
+        self.heard_ms = setting.clock()
+        "When the last segment came."
         self.finished = False
         session.attach(self)
 
@@ -130,6 +132,7 @@ class GatewaySession:
         :raises WireError: its sound cannot be decoded, or is unlike that of the session.
         """
         self._check(segment)
+        self.heard_ms = self._setting.clock()
         if self.last is None:
             number = self._number_of(segment)
             self._number = max(self._number, segment.number)

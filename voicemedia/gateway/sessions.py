@@ -20,6 +20,8 @@ LOOK_AGAIN_S: Final = 0.1
 "A recognizer that is loading, or a session that is ahead of time, is looked at again after this long."
 LOADING_LOOKS: Final = 80
 "How often, for a new session: for less than the deadline gateways have."
+LULL_MS: Final = 1000
+"A session without segments for so long is not waited for when the server stops."
 OWNER: Final = "grpc"
 REMEMBERED: Final = 1000
 REMEMBERED_MS: Final = 60_000
@@ -60,7 +62,8 @@ class GatewaySessions:
         self._wish, self._setting = wish, setting
         self._live: dict[str, GatewaySession] = {}
         self._ended: dict[str, Ended] = {}
-        self._draining: Callable[[], None] | None = None
+        self.draining = False
+        "Whether no more sessions are begun."
 
     def __len__(self) -> int:
         return len(self._live)
@@ -138,7 +141,7 @@ class GatewaySessions:
             raise Refused("ALREADY_EXISTS", f"session_id: {first.session_id} is in use")
         if first.format is None:
             raise Refused("INVALID_ARGUMENT", "audio_format: not given, and there is no such session yet")
-        if self._draining is not None:
+        if self.draining:
             raise Refused("UNAVAILABLE", "this server is about to stop")
         if self.transcribing.refusal() is not None:
             raise Refused("RESOURCE_EXHAUSTED", f"{len(self)} sessions are open; grpc.max_sessions allows no more")
@@ -172,8 +175,6 @@ class GatewaySessions:
             self._ended[session.name] = ended
             if len(self._ended) > REMEMBERED:
                 del self._ended[next(iter(self._ended))]
-        if self._draining is not None and not self._live:
-            self._draining()
 
     # --- time ---
 
@@ -185,13 +186,11 @@ class GatewaySessions:
         """Let a second pass."""
         self.transcribing.sweep(now_ms)
 
-    def drain(self) -> Deferred[None]:
-        """Begin no more sessions; fires when those that live have ended."""
-        drained: Deferred[None] = Deferred()
-        self._draining = lambda: None if drained.called else drained.callback(None)
-        if not self._live:
-            self._draining()
-        return drained
+    @property
+    def busy(self) -> bool:
+        """Whether somebody speaks or waits for last words; who fell silent may never say that a session is over."""
+        since_ms = self._setting.clock() - LULL_MS
+        return any(session.last is not None or session.heard_ms > since_ms for session in self._live.values())
 
     def close(self) -> None:
         """End all sessions."""
