@@ -33,21 +33,16 @@ SENTENCES = (
     "the weather will be sunny in the morning",
     "please call me back before ten o'clock",
     "i would like two cups of rice and a glass of milk",
-    "she had breakfast with her brother on sunday",
-    "the train to the city leaves in twenty minutes",
     "can you tell me where the station is",
-    "he bought a small house near the river",
-    "they were talking about the price of bread",
 )
 VOICES = ("rms", "slt")
 SNRS_DB = (None, 20, 10, 5)
-MARGIN_S = 1.0
+MARGIN_S = 0.5
 "Noise alone before and after each sentence."
 
 STEPS = {
     "nothing": Options(high_pass_hz=0),
     "high-pass 100 Hz": Options(high_pass_hz=100),
-    "noise suppression 1": Options(high_pass_hz=0, noise_suppression=1),
     "noise suppression 2": Options(high_pass_hz=0, noise_suppression=2),
     "noise suppression 4": Options(high_pass_hz=0, noise_suppression=4),
     "gain control 3 dBFS": Options(high_pass_hz=0, gain_dbfs=3),
@@ -148,7 +143,9 @@ def rows(spoken: list[Spoken], *, by_telephone: bool) -> Iterable[str]:
     """Give the lines of one table."""
     from pocketsphinx import Decoder
 
-    decoder = Decoder(samprate=16000, loglevel="FATAL")
+    # One pass and narrow beams: a third of the time.
+    narrow = {"fwdflat": False, "bestpath": False, "beam": 1e-40, "wbeam": 1e-25, "pbeam": 1e-40, "maxhmmpf": 5000}
+    decoder = Decoder(samprate=16000, loglevel="FATAL", **narrow)
     pink = noise(max(len(each.samples) for each in spoken) / 16000 + 2 * MARGIN_S + 0.1)
     total = sum(len(each.text.split()) for each in spoken)
     heads = ["clean" if snr is None else f"{snr} dB" for snr in SNRS_DB]

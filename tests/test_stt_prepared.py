@@ -137,7 +137,7 @@ def test_a_table_names_the_recognizer_behind_and_its_options() -> None:
 
 def test_what_is_wrong_behind_is_told() -> None:
     assert "NO_SUCH_KEY is not set" in missing(Options(recognizer="whisper", options={"key_env": "NO_SUCH_KEY"}))
-    assert missing(Options(recognizer="nobody")).startswith("recognizer: nobody is none; known are google")
+    assert missing(Options(recognizer="nobody")).startswith("recognizer: nobody is none; known are ")
     assert missing(Options(recognizer="prepared")).startswith("recognizer: prepared is none")
     with pytest.raises(ConfigError, match=r"options\.modle: unknown key; did you mean model"):
         missing(Options(recognizer="whisper", options={"modle": "x"}))
