@@ -1,8 +1,13 @@
 """docs/gateway.md runs as it stands, and gateways built from somebody else's proto are served."""
+# Generated code has few types.
+# mypy: disallow-untyped-calls=False
 
 import importlib.util
 import json
+import os
 import re
+import select
+import signal
 import subprocess
 import sys
 import wave
@@ -10,13 +15,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Final
 
+import grpc
 import pytest
 from grpc_tools import protoc
 
 from tests.test_gateway_wire import opus_of
-from tests.test_start import Started, get
+from tests.test_start import Started, clean_environment, get
 from voicemedia.audio.g711 import encode_alaw, encode_mulaw
 from voicemedia.audio.resample import Resampler
+from voicemedia.proto import audio_stream_pb2 as pb
+from voicemedia.proto.audio_stream_pb2_grpc import StreamIngestStub
 
 CHECKOUT: Final = Path(__file__).parent.parent
 PAGE: Final = (CHECKOUT / "docs" / "gateway.md").read_text()
@@ -131,3 +139,34 @@ def test_the_sessions_are_counted(ports: dict[str, Any]) -> None:
     streaming = get(ports["port"], "/streaming/stats")["streaming"]
     assert streaming["gateways"]["active_sessions"] == 0
     assert streaming["gateways"]["max_sessions"] == 500
+
+
+def test_a_daemon_serves_gateways(tmp_path: Path) -> None:
+    (tmp_path / "voicemedia.toml").write_text(SETTINGS.replace('provider = "pocketsphinx"', ""))
+    twistd = ["-c", "from twisted.scripts.twistd import run; run()", "--pidfile=twistd.pid"]
+    tac = ["-y", str(CHECKOUT / "voicemedia.tac")]
+    subprocess.run([sys.executable, *twistd, *tac], cwd=tmp_path, env=clean_environment(), check=True, timeout=60)
+    daemon = int((tmp_path / "twistd.pid").read_text())
+    ended = os.pidfd_open(daemon)
+    try:
+        port = port_in(tmp_path / "twistd.log")
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            segment = pb.AudioSegment(session_id="s1", audio_format=pb.PCMU, data=b"\xff" * 160)
+            told = StreamIngestStub(channel).IngestAudioSegment(segment, timeout=15)
+        assert told.status_message == (
+            "Segment received, but failed to forward to STT: this server has no recognizer; configure one as [stt.NAME]"
+        )
+    finally:
+        os.kill(daemon, signal.SIGTERM)
+        assert select.select([ended], [], [], 60)[0] == [ended]
+        os.close(ended)
+
+
+def port_in(log: Path) -> int:
+    """Wait for the line that says where the ingest service listens: it comes after the daemon has started."""
+    for _ in range(600):
+        for line in log.read_text().splitlines():
+            if '"ingest_port"' in line:
+                return int(json.loads(line)["ingest_port"])
+        select.select([], [], [], 0.1)
+    raise AssertionError(log.read_text())

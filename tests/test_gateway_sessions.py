@@ -119,6 +119,11 @@ def test_a_segment_that_comes_twice_is_heard_once() -> None:
         door.service.clock.advance(0.01)
     door.service.clock.advance(0.1)
     assert door.frames == 3
+    for _ in range(2):
+        counts = door.sessions.read()
+        assert (counts["received_segments"], counts["duplicate_segments"]) == (6, 3)
+        for session in door.service.sessions:
+            session.close("ended")
 
 
 def test_a_last_segment_that_overtook_another_waits_for_it() -> None:

@@ -151,7 +151,7 @@ class MediaServer(MultiService):
         return self.speech.sessions.live_by_provider() + self.gateways.sessions.transcribing.live_by_provider()
 
     def _transcribing(self) -> dict[str, object]:
-        return {**self.speech.sessions.read(), "gateways": self.gateways.sessions.transcribing.read()}
+        return {**self.speech.sessions.read(), "gateways": self.gateways.sessions.read()}
 
     def troubles(self) -> Mapping[str, str]:
         """Say for every provider why it cannot serve; empty when it can."""

@@ -3,6 +3,7 @@
 The jitter buffer does it, with one segment as its unit of length.
 """
 
+from collections import Counter
 from typing import Final
 
 from voicemedia.audio.jitter import Delivery, JitterBuffer
@@ -28,9 +29,16 @@ class SegmentOrder:
         return self._buffer.next_due_ms
 
     @property
-    def dropped(self) -> int:
-        """Segments that came twice, or too late."""
-        return self._buffer.duplicate + self._buffer.late
+    def counts(self) -> Counter[str]:
+        """Segments that came, came after a later one, came twice, or too late."""
+        buffer = self._buffer
+        return Counter(
+            # The one that was put before the first does not count.
+            received_segments=buffer.received - self._begun,
+            reordered_segments=buffer.reordered,
+            duplicate_segments=buffer.duplicate,
+            late_segments=buffer.late,
+        )
 
     def put(self, number: int, payload: bytes, now_ms: int) -> list[Delivery]:
         """Take a segment in; return what may be heard now."""

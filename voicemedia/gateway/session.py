@@ -3,6 +3,7 @@
 It has one timer at a time each for a hole in the numbers and for the last words; all else is driven from outside.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final, Protocol
@@ -120,6 +121,11 @@ class GatewaySession:
         session.attach(self)
 
     # --- segments ---
+
+    @property
+    def counts(self) -> Counter[str]:
+        """What became of the segments (`SegmentOrder.counts`)."""
+        return self._order.counts
 
     @property
     def congested(self) -> bool:

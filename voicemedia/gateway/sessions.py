@@ -1,5 +1,6 @@
 """All sessions of gateways, by the ids the gateways gave them."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -11,6 +12,7 @@ from twisted.logger import Logger
 
 from voicemedia.errors import WireError
 from voicemedia.gateway.decoding import make_decoder
+from voicemedia.gateway.order import SegmentOrder
 from voicemedia.gateway.segment_wire import Segment
 from voicemedia.gateway.session import GatewaySession, Refused, Reply, Setting
 from voicemedia.transcribing.events import Wish
@@ -62,6 +64,8 @@ class GatewaySessions:
         self._wish, self._setting = wish, setting
         self._live: dict[str, GatewaySession] = {}
         self._ended: dict[str, Ended] = {}
+        self._counts: Counter[str] = Counter(SegmentOrder(0, 0).counts)
+        "Of sessions that are over."
         self.draining = False
         "Whether no more sessions are begun."
 
@@ -170,11 +174,19 @@ class GatewaySessions:
 
     def _gone(self, session: GatewaySession) -> None:
         del self._live[session.name]
+        self._counts.update(session.counts)
         if session.last is not None and session.error is None:
             ended = Ended(session.last, session.result(session.last.number), self._setting.clock())
             self._ended[session.name] = ended
             if len(self._ended) > REMEMBERED:
                 del self._ended[next(iter(self._ended))]
+
+    def read(self) -> dict[str, object]:
+        """Return all counts."""
+        segments = Counter(self._counts)
+        for session in self._live.values():
+            segments.update(session.counts)
+        return {**self.transcribing.read(), **segments}
 
     # --- time ---
 
