@@ -21,6 +21,7 @@ SHARED = {
     "child",
     "children",
     "diary",
+    "web",
 }
 "What every room may use."
 
@@ -50,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     # The gRPC door to the same sessions.
     "gateway": {*SHARED, "gateway", "transcribing"},
     "sip_bridge": {*SHARED, "sip_bridge"},
+    "web": {"interfaces", "errors", "web"},
     "stt": {*SHARED, "stt"},
     "tts": {*SHARED, "tts"},
     "agent": {*SHARED, "agent"},
@@ -59,7 +61,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 "Rooms not named here (service, tap, cli, doctor, __init__) build the house and may know every name."
 
-PURE = {"stt/continuity.py", "stt/stretches.py", "stt/breaker.py", "gateway/order.py"}
+PURE = {"stt/continuity.py", "stt/stretches.py", "web/breaker.py", "gateway/order.py"}
 "Sans-IO as well, without a wire."
 
 IMPURE = {

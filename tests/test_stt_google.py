@@ -20,7 +20,6 @@ from tests.in_reactor import in_reactor
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Hearing, Transcript
 from voicemedia.stt import google
-from voicemedia.stt.breaker import Trip
 from voicemedia.stt.failover import Place
 from voicemedia.stt.google import GoogleRecognizer, Options
 from voicemedia.stt.google_options import language_codes
@@ -28,6 +27,7 @@ from voicemedia.stt.google_stream import MAX_AUDIO_BYTES, failure_of
 from voicemedia.stt.renewing import RenewingRecognizer
 from voicemedia.stt.stretches import Patience
 from voicemedia.threads import LoopThread, loop_thread
+from voicemedia.web.breaker import Trip
 
 Encoding = cs.ExplicitDecodingConfig.AudioEncoding
 

@@ -15,10 +15,10 @@ from voicemedia.errors import ProviderError
 from voicemedia.proto import audio_stream_pb2 as pb
 from voicemedia.proto.audio_stream_pb2_grpc import SpeechToTextServicer, add_SpeechToTextServicer_to_server
 from voicemedia.providers import load
-from voicemedia.stt.backoff import Backoff
 from voicemedia.stt.grpc_remote import GrpcRecognizer, Options, missing
 from voicemedia.stt.segments import Segment, SegmentRecognition, Understood
 from voicemedia.threads import loop_thread
+from voicemedia.web.backoff import Backoff
 
 FRAME = b"\x10\x00" * 160
 

@@ -10,10 +10,10 @@ from tests.clouds.marked import WORDS, frames, silence, speak
 from tests.scripted_ears import ABORTED, KILLED, REFUSED, Fate, Owner, ScriptedRecognizer, dying
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Traits
-from voicemedia.stt.breaker import Trip
 from voicemedia.stt.failover import Place
 from voicemedia.stt.renewing import RenewingRecognition, RenewingRecognizer
 from voicemedia.stt.stretches import Patience
+from voicemedia.web.breaker import Trip
 
 STREAMING = Traits(one_utterance=True, interims=True)
 

@@ -16,12 +16,12 @@ from tests.hearing import Notes, frames_of, speak
 from tests.in_reactor import in_reactor
 from voicemedia.audio.g711 import encode_mulaw
 from voicemedia.errors import ProviderError
-from voicemedia.stt.backoff import Backoff
-from voicemedia.stt.refusal_wire import Refused
 from voicemedia.stt.scribe_realtime import Options, ScribeRealtimeRecognizer
 from voicemedia.stt.scribe_session import Manners, ScribeSession
 from voicemedia.stt.scribe_wire import ERRORS, FATAL, NATURAL, realtime_url
-from voicemedia.stt.websocket_client import Link, Talk
+from voicemedia.web.backoff import Backoff
+from voicemedia.web.refusal_wire import Refused
+from voicemedia.web.websocket_client import Link, Talk
 
 RATE_HZ = 8000
 FRAME = b"\x10\x00" * 160

@@ -7,7 +7,7 @@ from twisted.logger import Logger
 
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Recognizer, Traits
-from voicemedia.stt.breaker import Breaker, Trip
+from voicemedia.web.breaker import Breaker, Trip
 
 
 class Place:

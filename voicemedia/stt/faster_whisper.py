@@ -16,13 +16,13 @@ from twisted.internet.defer import Deferred
 from voicemedia.children import Children, Program, Seat
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Hearing, Recognition, Recognizer, Traits
-from voicemedia.stt.backoff import Backoff
 from voicemedia.stt.faster_whisper_worker import Heard, Question, Trouble
 from voicemedia.stt.whisper import LONGEST_PROMPT, WindowOptions, language_for
 from voicemedia.stt.whisper_wire import Answer, words_of
 from voicemedia.stt.windowed import WindowedRecognition
 from voicemedia.stt.windows import Window, Windows
 from voicemedia.stt.words import HeardWord
+from voicemedia.web.backoff import Backoff
 
 LIBRARY: Final = "faster_whisper"
 WORKER: Final = "voicemedia.stt.faster_whisper_worker"

@@ -19,9 +19,9 @@ from twisted.internet.defer import Deferred, succeed
 from voicemedia.config import Secret, secret
 from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.interfaces import Hearing, Recognition, Recognizer, Traits
-from voicemedia.stt.backoff import Backoff
 from voicemedia.stt.segments import Segment, SegmentRecognition, Understood
 from voicemedia.threads import LoopThread, loop_thread
+from voicemedia.web.backoff import Backoff
 
 METHOD: Final = "/real_time_processing.SpeechToText/TranscribeAudioSegment"
 FATAL: Final = frozenset(

@@ -11,14 +11,14 @@ from twisted.internet.defer import Deferred, succeed
 from voicemedia.config import secret
 from voicemedia.errors import ConfigError, ProviderError, WireError
 from voicemedia.interfaces import Expected, Hearing, Recognition, Recognizer, Traits
-from voicemedia.stt.backoff import Backoff
-from voicemedia.stt.posting import Poster, Upload
 from voicemedia.stt.scribe_wire import read_answer
 from voicemedia.stt.whisper import language_for
 from voicemedia.stt.whisper_wire import wav
 from voicemedia.stt.windowed import WindowedRecognition
 from voicemedia.stt.windows import Sizes, Window, Windows
 from voicemedia.stt.words import HeardWord
+from voicemedia.web.backoff import Backoff
+from voicemedia.web.posting import Poster, Upload
 
 Seconds = Annotated[float, Meta(gt=0)]
 

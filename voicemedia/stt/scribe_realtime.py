@@ -13,11 +13,11 @@ from twisted.internet.defer import Deferred, succeed
 
 from voicemedia.config import secret
 from voicemedia.interfaces import Hearing, Recognition, Recognizer, Traits
-from voicemedia.stt.backoff import Backoff
 from voicemedia.stt.scribe import Account
 from voicemedia.stt.scribe_session import Manners, ScribeSession
 from voicemedia.stt.scribe_wire import realtime_url
-from voicemedia.stt.websocket_client import Link, Talk, open_websocket
+from voicemedia.web.backoff import Backoff
+from voicemedia.web.websocket_client import Link, Talk, open_websocket
 
 VAD_GRACE_S: Final = 1.5
 

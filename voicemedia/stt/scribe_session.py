@@ -19,11 +19,11 @@ from voicemedia.audio.g711 import encode_mulaw
 from voicemedia.audio.resample import Resampler
 from voicemedia.errors import ProviderError, WireError
 from voicemedia.interfaces import Expected, Hearing, Transcript
-from voicemedia.stt.backoff import Backoff
 from voicemedia.stt.preroll import Preroll
 from voicemedia.stt.scribe_wire import PCM_RATES_HZ, Message, audio_message, error_of, read_message, words_of
-from voicemedia.stt.websocket_client import Link, Talk
 from voicemedia.stt.words import transcript_of
+from voicemedia.web.backoff import Backoff
+from voicemedia.web.websocket_client import Link, Talk
 
 LEAST_COMMIT_MS: Final = 320
 "The service refuses to commit less than 300 ms."

@@ -14,8 +14,8 @@ from voicemedia.audio.g711 import encode_mulaw
 from voicemedia.audio.resample import Resampler
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Hearing, Transcript
-from voicemedia.stt.backoff import Backoff
 from voicemedia.stt.preroll import Preroll
+from voicemedia.web.backoff import Backoff
 
 WIDEBAND_HZ: Final = 16_000
 "What a server takes LINEAR16 for that does not read our field with the rate."

@@ -15,12 +15,12 @@ from twisted.internet.defer import Deferred, succeed
 from voicemedia.config import Secret, secret
 from voicemedia.errors import ConfigError, ProviderError, WireError
 from voicemedia.interfaces import Expected, Hearing, Recognition, Recognizer, Traits
-from voicemedia.stt.backoff import Backoff
-from voicemedia.stt.posting import Poster, Upload
 from voicemedia.stt.whisper_wire import read_answer, wav
 from voicemedia.stt.windowed import WindowedRecognition
 from voicemedia.stt.windows import Sizes, Window, Windows
 from voicemedia.stt.words import HeardWord
+from voicemedia.web.backoff import Backoff
+from voicemedia.web.posting import Poster, Upload
 
 Milliseconds = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]

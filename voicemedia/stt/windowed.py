@@ -14,9 +14,9 @@ from twisted.logger import Logger
 
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Hearing
-from voicemedia.stt.backoff import Backoff
 from voicemedia.stt.windows import Window, Windows
 from voicemedia.stt.words import HeardWord
+from voicemedia.web.backoff import Backoff
 
 Ask = Callable[[Window, Expected], Deferred[Sequence[HeardWord]]]
 "Asks what a window holds; fails with `ProviderError` only, may be cancelled."

@@ -5,10 +5,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicemedia.errors import ProviderError, WireError
-from voicemedia.stt.backoff import Backoff
-from voicemedia.stt.refusal_wire import Refused, read_error_body, read_refusal, read_retry_after
 from voicemedia.stt.whisper_wire import read_answer, wav
 from voicemedia.stt.words import text_of
+from voicemedia.web.backoff import Backoff
+from voicemedia.web.refusal_wire import Refused, read_error_body, read_refusal, read_retry_after
 
 BODIES = [
     ("OpenAI", b'{"error":{"message":"m","type":"t","param":null,"code":"c"}}', ("c", "m")),
@@ -18,6 +18,8 @@ BODIES = [
     ("FastAPI", b'{"detail":[{"loc":["body","model_id"],"msg":"field required","type":"x"}]}',
      ("", "body.model_id: field required")),
     ("FastAPI, plain", b'{"detail":"Not Found"}', ("", "Not Found")),
+    ("Gemini", b'{"error":{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED"}}', ("RESOURCE_EXHAUSTED", "m")),
+    ("Gemini, in a list", b'[{"error":{"code":503,"message":"m","status":"UNAVAILABLE"}}]', ("UNAVAILABLE", "m")),
     ("one string", b'{"error":"no such model"}', ("", "no such model")),
     ("text", b"upstream timed out", ("", "upstream timed out")),
     ("a page", b"<html>Bad Gateway</html>", ("", "")),
@@ -144,3 +146,13 @@ def test_sound_is_wrapped_into_a_wav_file() -> None:
     with wave.open(BytesIO(wav(b"\1\2" * 80, 8000))) as file:
         assert (file.getnchannels(), file.getsampwidth(), file.getframerate()) == (1, 2, 8000)
         assert file.readframes(100) == b"\1\2" * 80
+
+
+@pytest.mark.parametrize(
+    ("delay", "seconds"), [("15s", 15.0), ("0.25s", 0.25), ("soon", 0.0), ("infs", 0.0), ("", 0.0)]
+)
+def test_googles_delay_is_obeyed_where_no_header_tells_one(delay: str, seconds: float) -> None:
+    details = f'{{"@type":"type.googleapis.com/google.rpc.Help"}},{{"retryDelay":"{delay}"}}'
+    body = f'[{{"error":{{"code":429,"message":"m","status":"RESOURCE_EXHAUSTED","details":[{details}]}}}}]'.encode()
+    assert read_refusal(429, {}, body).retry_after_s == seconds
+    assert read_refusal(429, {"retry-after": "3"}, body).retry_after_s == 3

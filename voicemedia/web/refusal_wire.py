@@ -24,6 +24,7 @@ OPERATOR: Final = frozenset(
 )
 "Codes that only the operator can mend, whatever the status says."
 LONGEST_TOLD: Final = 200
+LONGEST_DELAY_S: Final = 86_400
 
 
 class Refused(ProviderError):
@@ -50,16 +51,17 @@ def read_refusal(status: int, headers: Mapping[str, str], body: bytes) -> Refuse
     :param headers: `retry-after` and `date` are read, lower-case names.
     """
     code, message = read_error_body(body)
-    return Refused(status, code, message[:LONGEST_TOLD], read_retry_after(headers))
+    return Refused(status, code, message[:LONGEST_TOLD], read_retry_after(headers) or read_retry_info(body))
 
 
 def read_error_body(body: bytes) -> tuple[str, str]:
-    """Find code and message in an error body: the forms of OpenAI, ElevenLabs, FastAPI, and plain text."""
+    """Find code and message in an error body: the forms of OpenAI, Gemini, ElevenLabs, FastAPI, and plain text."""
     text = body.decode(errors="replace").strip()
     try:
         parsed = msgspec.json.decode(text)
     except msgspec.DecodeError:
         return "", "" if text.startswith("<") else text
+    parsed = _unwrapped(parsed)
     if not isinstance(parsed, dict):
         return "", _text(parsed)
     return _code_and_message(parsed.get("error", parsed.get("detail", parsed)))
@@ -72,6 +74,35 @@ def read_retry_after(headers: Mapping[str, str]) -> float:
         return max(0.0, float(told)) if not told[-1:].isalpha() else _seconds_until(told, headers["date"])
     except (ValueError, KeyError, OverflowError, TypeError):
         return 0.0
+
+
+def read_retry_info(body: bytes) -> float:
+    """Find Google's `RetryInfo` (google/rpc/error_details.proto) in an error body, in seconds; 0 without."""
+    try:
+        error = msgspec.convert(_unwrapped(msgspec.json.decode(body)), _GoogleRefusal).error
+        delays = [float(each.delay.removesuffix("s")) for each in error.details if each.delay]
+    except (msgspec.MsgspecError, ValueError):
+        return 0.0
+    return max((delay for delay in delays if 0 < delay <= LONGEST_DELAY_S), default=0.0)
+
+
+class _Detail(msgspec.Struct, frozen=True):
+    delay: str = msgspec.field(name="retryDelay", default="")
+
+
+class _GoogleError(msgspec.Struct, frozen=True):
+    details: tuple[_Detail, ...] = ()
+
+
+class _GoogleRefusal(msgspec.Struct, frozen=True):
+    error: _GoogleError = _GoogleError()
+
+
+def _unwrapped(parsed: Any) -> Any:
+    """Take an error out of the list of one that Gemini sometimes wraps it in."""
+    if isinstance(parsed, list) and len(parsed) == 1 and isinstance(parsed[0], dict):
+        return parsed[0]
+    return parsed
 
 
 def _retryable(status: int, code: str) -> bool:

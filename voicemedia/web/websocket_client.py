@@ -13,7 +13,7 @@ from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.ssl import optionsForClientTLS
 
 from voicemedia.errors import ProviderError
-from voicemedia.stt.refusal_wire import Refused
+from voicemedia.web.refusal_wire import Refused
 
 OPEN_S: Final = 10
 PING_S: Final = 10

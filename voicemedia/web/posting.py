@@ -1,15 +1,16 @@
-"""Posts sound to a web service: connections kept alive, everything limited in time and size.
+"""Posts to a web service: connections kept alive, everything limited in time and size, answers whole or as they come.
 
 treq's own timeout ends with the headers of the answer; ours covers the body, and closes the connection.
 """
 # Twisted carries types, but not everywhere.
 # mypy: disallow-untyped-calls=False
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 from uuid import uuid4
 
+import msgspec
 from treq.client import HTTPClient
 from twisted.internet.defer import CancelledError, Deferred, TimeoutError, succeed
 from twisted.internet.error import ConnectError, ConnectionClosed, DNSLookupError
@@ -28,9 +29,10 @@ from twisted.web.iweb import IBodyProducer
 from zope.interface import implementer
 
 from voicemedia.errors import ProviderError
-from voicemedia.stt.refusal_wire import read_refusal
+from voicemedia.web.refusal_wire import read_refusal
 
 LONGEST_ANSWER: Final = 1 << 20
+LONGEST_STREAM: Final = 1 << 25
 CONNECT_S: Final = 5.0
 IDLE_S: Final = 60.0
 "Connections unused for this long are closed."
@@ -82,8 +84,9 @@ class _Request:
 
     url: str
     headers: dict[str, str]
-    fields: list[tuple[str, str]]
-    upload: Upload
+    octets: bytes
+    take: Callable[[bytes], None] | None = None
+    "Takes the body of a good answer as it comes; None: it is collected."
     given_up: bool = False
 
 
@@ -114,7 +117,46 @@ class Poster:
 
         Fails with `Refused` for any other status, and with `ProviderError` when there is no whole answer in time.
         """
-        request = _Request(url, dict(headers), fields, upload)
+        boundary = uuid4().hex
+        content_type = f"multipart/form-data; boundary={boundary}"
+        request = _Request(url, {**headers, "Content-Type": content_type}, form_of(boundary, fields, upload))
+        return self._ask(request).addTimeout(self._timeout_s, self._reactor).addErrback(self._explain)
+
+    def stream(
+        self, url: str, headers: Mapping[str, str], body: object, take: Callable[[bytes], None]
+    ) -> Deferred[None]:
+        """Post JSON; hand on the body of a 2xx answer as it comes. Cancelling closes the connection at once.
+
+        The time limit is for the wait from one piece to the next. Fails as `post` does, and with what `take` raises.
+        """
+        request = _Request(url, {**headers, "Content-Type": "application/json"}, msgspec.json.encode(body))
+        late = False
+
+        def arrive(piece: bytes) -> None:
+            if patience.active():
+                patience.reset(self._timeout_s)
+            if not request.given_up:
+                take(piece)
+
+        def give_up() -> None:
+            nonlocal late
+            late = True
+            asked.cancel()
+
+        def finish(outcome: Any) -> Any:
+            if patience.active():
+                patience.cancel()
+            if late and isinstance(outcome, Failure) and outcome.check(CancelledError):
+                raise ProviderError(f"no answer in {self._timeout_s:g} s")
+            return None if not isinstance(outcome, Failure) else outcome
+
+        request.take = arrive
+        patience = self._reactor.callLater(self._timeout_s, give_up)
+        asked = self._ask(request)
+        return asked.addBoth(finish).addErrback(self._explain)
+
+    def _ask(self, request: _Request) -> Deferred[bytes]:
+        """Post once or twice; what comes of it after it was cancelled is nobody's concern."""
         asked = Deferred.fromCoroutine(self._post(request))
 
         def give_up(_posted: Deferred[bytes]) -> None:
@@ -128,7 +170,7 @@ class Poster:
 
         posted: Deferred[bytes] = Deferred(give_up)
         asked.addBoth(tell)
-        return posted.addTimeout(self._timeout_s, self._reactor).addErrback(self._explain)
+        return posted
 
     async def _post(self, request: "_Request") -> bytes:
         try:
@@ -140,17 +182,17 @@ class Poster:
         return await self._post_once(request)
 
     async def _post_once(self, request: "_Request") -> bytes:
-        boundary = uuid4().hex
         response = await self._client.post(
             request.url,
-            headers={**request.headers, "Content-Type": f"multipart/form-data; boundary={boundary}"},
-            data=_Whole(form_of(boundary, request.fields, request.upload)),
+            headers=request.headers,
+            data=_Whole(request.octets),
             unbuffered=True,
             allow_redirects=False,
             reactor=self._reactor,
         )
-        body = await read_body(response)
-        if 200 <= response.code < 300:
+        good = 200 <= response.code < 300
+        body = await read_body(response, request.take if good else None)
+        if good:
             return body
         lines = {
             name.decode().lower(): values[-1].decode("latin-1") for name, values in response.headers.getAllRawHeaders()
@@ -175,27 +217,38 @@ def _reasons(error: Any) -> str:
     return "; ".join(reason.getErrorMessage() for reason in inner) or str(error)
 
 
-def read_body(response: Any) -> Deferred[bytes]:
-    """Read a response of at most `LONGEST_ANSWER` bytes; cancelling closes its connection."""
-    body = _Body()
+def read_body(response: Any, take: Callable[[bytes], None] | None = None) -> Deferred[bytes]:
+    """Read a response of limited size; cancelling closes its connection.
+
+    :param take: is given the pieces as they come, up to `LONGEST_STREAM`; without, they are joined, up to
+        `LONGEST_ANSWER`. What it raises ends the reading.
+    """
+    body = _Body(take)
     response.deliverBody(body)
     return body.done
 
 
 class _Body(Protocol):
-    """Collects one response body."""
+    """One response body, collected or handed on."""
 
-    def __init__(self) -> None:
+    def __init__(self, take: Callable[[bytes], None] | None) -> None:
         self.done: Deferred[bytes] = Deferred(lambda _: self._drop())
         self._pieces: list[bytes] = []
+        self._take = take or self._pieces.append
+        self._longest = LONGEST_STREAM if take else LONGEST_ANSWER
         self._size = 0
 
     def dataReceived(self, data: bytes) -> None:
-        self._pieces.append(data)
+        if self.done.called:
+            return
         self._size += len(data)
-        if self._size > LONGEST_ANSWER and not self.done.called:
+        try:
+            if self._size > self._longest:
+                raise ProviderError(f"an answer of more than {self._longest} bytes")
+            self._take(data)
+        except Exception:
             self._drop()
-            self.done.errback(ProviderError(f"an answer of more than {LONGEST_ANSWER} bytes"))
+            self.done.errback()
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         if self.done.called:

@@ -1,0 +1,1 @@
+"""What clients of web services share: requests that stream, WebSockets, refusals, and how long to stay away."""
