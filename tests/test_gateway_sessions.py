@@ -34,7 +34,7 @@ class Door:
     def __init__(self, **options: Any) -> None:
         self.ear = CountingRecognizer()
         self.service = FakeService(recognizers={"fake": self.ear}, **options)
-        setting = Setting(self.service.clock, self.service.now_ms, 40, 120)
+        setting = Setting(self.service.clock, self.service.now_ms, 40)
         self.sessions = GatewaySessions(self.service.sessions, Wish(), setting)
 
     def send(self, number: int, *, last: bool = False, payload: bytes = LOUD, name: str = "s1", at: int = 0) -> str:
@@ -294,3 +294,21 @@ def test_a_bug_ends_one_session_and_is_told_as_such(caught: Callable[[type[Excep
     assert refused.value.code == "INTERNAL"
     assert caught(TypeError) == 1
     assert [session.session_id for session in door.service.sessions] == ["another"]
+
+
+def test_long_segments_that_change_places_are_put_right() -> None:
+    door = Door()
+    for number in (0, 2, 1, 3):
+        door.send(number, payload=LOUD * 10)
+        door.service.clock.advance(0.2)
+    door.service.clock.advance(1)
+    counts = door.sessions.read()
+    assert (door.frames, counts["reordered_segments"], counts["late_segments"]) == (40, 1, 0)
+
+
+def test_a_session_of_one_segment_waits_for_none_before_it() -> None:
+    door = Door()
+    answer = door.ask(Segment("s1", 1, LOUD * 10, Format.LINEAR16, 16000, last=True))
+    assert door.frames == 10
+    door.say("yes")
+    assert line(answer) == "1 final: yes"

@@ -78,7 +78,7 @@ def test_the_last_segment_may_have_no_sound_and_no_format() -> None:
 
 def heard(numbers: str, deadline_ms: int = 40) -> str:
     """Put segments in, 10 ms apart; "." is 10 ms of nothing. Return what is heard, holes as "-"."""
-    order, out, now_ms = SegmentOrder(deadline_ms, 120), list[str](), 0
+    order, out, now_ms = SegmentOrder(deadline_ms, 120, 3), list[str](), 0
     for each in numbers.split():
         now_ms += 10
         got = order.due(now_ms) if each == "." else order.put(int(each), each.encode(), now_ms)

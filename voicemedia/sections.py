@@ -93,6 +93,8 @@ class Grpc(Section, frozen=True):
     "Sessions at the same time, of both kinds; one more is refused."
     idle_s: Positive = 300
     "A session without a segment for this long expires, in seconds."
+    reorder_ms: Annotated[int, Meta(ge=0, le=2000)] = 100
+    "How long a missing segment is waited for at least, in ms; also two segments long, and longer where it helped."
     speech_target: str = ""
     "`host:port` of another server's `SpeechToText` that segments are handed to; empty: our own."
     speech_ca: str = ""

@@ -12,14 +12,16 @@ SEGMENTS_PER_S: Final = 50
 "As gateways send them; only tells the buffer when a jump of the numbers is a new beginning."
 UNCUT: Final = 1 << 40
 "Bytes in a unit of length: a segment never overlaps another in part."
-EARLY: Final = 3
-"The first segment to come may have overtaken so many."
 
 
 class SegmentOrder:
-    """Segments in by number, in order out; `Lost.samples` counts segments."""
+    """Segments in by number, in order out; `Lost.samples` counts segments.
 
-    def __init__(self, deadline_min_ms: int, deadline_max_ms: int) -> None:
+    :param early: so many segments may the first one to come have overtaken.
+    """
+
+    def __init__(self, deadline_min_ms: int, deadline_max_ms: int, early: int) -> None:
+        self._early = early
         self._buffer = JitterBuffer(SEGMENTS_PER_S, UNCUT, deadline_min_ms, deadline_max_ms)
         self._begun = False
 
@@ -46,7 +48,7 @@ class SegmentOrder:
             self._begun = True
             # An empty segment before the first one: numbers begin at 0 or 1, or, when we have lost the session's
             # beginning, anywhere; and the first to come need not be the first one sent.
-            self._buffer.put(max(-1, number - 1 - EARLY), 1, b"", now_ms)
+            self._buffer.put(max(-1, number - 1 - self._early), 1, b"", now_ms)
         return self._buffer.put(number, 1, payload, now_ms)
 
     def due(self, now_ms: int) -> list[Delivery]:

@@ -10,6 +10,7 @@ SESSION_ID_CHARS: Final = 256
 OPUS_PACKET_BYTES: Final = 1275 * 48
 "Longest Opus packet (RFC 6716, section 3.2.1: a frame has at most 1275 bytes, a packet 48 frames)."
 OPUS_PACKET_MS: Final = 120
+OPUS_USUAL_MS: Final = 20
 
 
 class Format(IntEnum):
@@ -60,6 +61,13 @@ class Segment:
     "Unix time by the gateway's clock; 0: it does not say."
     language: str = ""
     "BCP 47; empty: as configured."
+
+    @property
+    def duration_ms(self) -> int:
+        """Length of the sound; 20 ms for Opus, whose packets mostly are."""
+        if self.format is None or self.format is Format.OPUS:
+            return OPUS_USUAL_MS
+        return len(self.payload) * 1000 // (self.rate_hz * (2 if self.format is Format.LINEAR16 else 1))
 
 
 def read_segment(message: Message, max_s: int) -> Segment:

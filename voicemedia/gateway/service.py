@@ -36,9 +36,8 @@ class Gateways:
     def __init__(self, config: Config, reactor: Any, clock: Callable[[], int], sessions: Sessions) -> None:
         self._config, self._reactor, self._clock = config.grpc, reactor, clock
         self._max_s, self._drain_s = config.stream.max_chunk_s, config.limits.drain_s
-        jitter = config.jitter
-        setting = Setting(reactor, clock, jitter.deadline_min_ms, jitter.deadline_max_ms)
         grpc = config.grpc
+        setting = Setting(reactor, clock, grpc.reorder_ms)
         self.sessions = GatewaySessions(sessions, Wish(language=grpc.language, provider=grpc.stt), setting)
         self._pem = {key: _pem(key, getattr(grpc, key)) for key in PEM_FILES}
         self._thread: LoopThread | None = None

@@ -20,6 +20,10 @@ from voicemedia.gateway.segment_wire import Segment
 from voicemedia.transcribing.events import Event, Heard, Over, Trouble
 from voicemedia.transcribing.session import Session
 
+REORDER_MAX_MS: Final = 1000
+"Longest wait for a missing segment, unless `reorder_ms` is more."
+EARLY: Final = 3
+"The first segment to come may have overtaken so many."
 FINAL_S: Final = 5
 "How long a last segment waits for the last words."
 
@@ -71,9 +75,8 @@ class Setting:
     reactor: IReactorTime
     clock: Callable[[], int]
     "Monotonic, in ms."
-    deadline_min_ms: int
+    reorder_ms: int
     "Shortest wait for a missing segment."
-    deadline_max_ms: int
 
 
 class GatewaySession:
@@ -96,7 +99,9 @@ class GatewaySession:
         self.name = first.session_id
         self._format, self._rate_hz, self._language = first.format, first.rate_hz, first.language
         self._session, self._decoder, self._setting, self._gone = session, decoder, setting, gone
-        self._order = SegmentOrder(setting.deadline_min_ms, setting.deadline_max_ms)
+        # A segment that changed places with the next one is as late as the next one is long.
+        wait_ms = max(setting.reorder_ms, min(2 * first.duration_ms, REORDER_MAX_MS))
+        self._order = SegmentOrder(wait_ms, max(wait_ms, REORDER_MAX_MS), 0 if first.last else EARLY)
         self._sounded = False
         self._unnumbered = 0
         "Segments so far of a gateway that numbers none of them."

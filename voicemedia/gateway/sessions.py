@@ -64,7 +64,7 @@ class GatewaySessions:
         self._wish, self._setting = wish, setting
         self._live: dict[str, GatewaySession] = {}
         self._ended: dict[str, Ended] = {}
-        self._counts: Counter[str] = Counter(SegmentOrder(0, 0).counts)
+        self._counts: Counter[str] = Counter(SegmentOrder(0, 0, 0).counts)
         "Of sessions that are over."
         self.draining = False
         "Whether no more sessions are begun."
