@@ -1,0 +1,108 @@
+"""The pairs of UDP ports that calls borrow: an even one for RTP, the next for RTCP (RFC 3550, section 11)."""
+
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Final
+
+RECEIVE_BUFFER: Final = 1 << 16
+"Bytes the kernel keeps for us: more than a second of a call."
+EXPEDITED: Final = 46 << 2
+"DSCP EF, as the byte the IP header has (RFC 4594)."
+REST_MS: Final = 5_000
+"What still comes to a port after its call goes nowhere for so long, and not into the next call."
+TRIES: Final = 64
+
+
+@dataclass(frozen=True, slots=True)
+class PortPair:
+    """Two sockets in use by one call."""
+
+    rtp: socket.socket
+    rtcp: socket.socket
+    port: int
+    "Of RTP."
+
+
+class NoPorts(Exception):
+    """All ports are in use."""
+
+
+class UdpPorts:
+    """Lends port pairs out of a range, the one rested longest first.
+
+    :param first: 0 lets the system choose.
+    :param clock: now, in ms.
+    """
+
+    def __init__(self, host: str, first: int, last: int, clock: Callable[[], int]) -> None:
+        self._host, self._clock = host, clock
+        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        self._any = not first
+        self._free: deque[tuple[int, int]] = deque((port, 0) for port in range(first + first % 2, last, 2) if first)
+        "(port, when it may be lent again)."
+        self.lent = 0
+
+    def lend(self) -> PortPair:
+        """Open a pair.
+
+        :raises NoPorts: none is free.
+        """
+        pair = self._open_any() if self._any else self._open_next()
+        self.lent += 1
+        return pair
+
+    def take_back(self, pair: PortPair) -> None:
+        """Close a pair, and let its ports rest: their packets on the way must not reach the next call."""
+        pair.rtp.close()
+        pair.rtcp.close()
+        self.lent -= 1
+        if not self._any:
+            self._free.append((pair.port, self._clock() + REST_MS))
+
+    def _open_next(self) -> PortPair:
+        now_ms = self._clock()
+        for _ in range(len(self._free)):
+            port, rested_ms = self._free[0]
+            if rested_ms > now_ms:
+                break
+            self._free.popleft()
+            pair = self._open(port)
+            if pair is not None:
+                return pair
+            # Somebody else has it.
+            self._free.append((port, now_ms + REST_MS))
+        raise NoPorts
+
+    def _open_any(self) -> PortPair:
+        for _ in range(TRIES):
+            with self._socket() as probe:
+                probe.bind((self._host, 0))
+                port = probe.getsockname()[1]
+            pair = self._open(port - port % 2)
+            if pair is not None:
+                return pair
+        raise NoPorts
+
+    def _open(self, port: int) -> PortPair | None:
+        rtp, rtcp = self._socket(), self._socket()
+        try:
+            rtp.bind((self._host, port))
+            rtcp.bind((self._host, port + 1))
+        except OSError:
+            rtp.close()
+            rtcp.close()
+            return None
+        for udp in (rtp, rtcp):
+            udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+            if self._family == socket.AF_INET6:
+                udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, EXPEDITED)
+            else:
+                udp.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, EXPEDITED)
+        return PortPair(rtp, rtcp, port)
+
+    def _socket(self) -> socket.socket:
+        udp = socket.socket(self._family, socket.SOCK_DGRAM)
+        udp.setblocking(False)
+        return udp
