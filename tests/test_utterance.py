@@ -11,6 +11,9 @@ STORIES = [
     ("a final that nobody detected as speech", "eggs@950", "950 eggs/"),
     ("an overdue final, nothing else known", "on@0 off@900 @5899 @5900", "5900 /"),
     ("an overdue final, but an interim", "on@0 ~egg@500 off@900 @5900", "5900 egg/"),
+    ("a late final after its guess was taken", "on@0 ~egg@500 off@900 @5900 eggs@6500", "5900 egg/"),
+    ("a late final where nothing was known", "on@0 off@900 @5900 eggs@6500", "5900 / 6500 eggs/"),
+    ("a final that closes nothing", "on@0 off@900 two+@950 eggs@1000", "1000 two eggs/"),
     ("speech not understood", "on@0 off@900 -@950", "950 /"),
     ("a short noise", "on@0 off@300 -@350 @9000", ""),
     ("a short noise that cut us short", "over@0 off@300 -@350", "350 /"),
@@ -33,7 +36,8 @@ def tell(utterance: Utterance, what: str, now_ms: int) -> None:
         case _ if len(what) == 2 and what[1] in "kn":
             utterance.digit(what[0], 1 if what[1] == "k" else 0, now_ms)
         case _:
-            utterance.heard(Transcript(what.strip("~-"), final=not what.startswith("~")), now_ms)
+            text, final = what.strip("~-+"), not what.startswith("~")
+            utterance.heard(Transcript(text, final=final, closes=not what.endswith("+")), now_ms)
 
 
 @pytest.mark.parametrize(("name", "story", "turn"), STORIES, ids=[story[0] for story in STORIES])

@@ -35,7 +35,9 @@ class Utterance:
         self.endpoint_ms = 0
         "When the caller last stopped speaking or pressed a key."
         self.overdue = 0
-        "Finals that never came."
+        "Finals that did not come in time."
+        self._stood_in = 0
+        "Finals still to come for which a guess was taken."
 
     @property
     def under_way(self) -> bool:
@@ -61,10 +63,15 @@ class Utterance:
         if not transcript.final:
             self._interim = transcript.text
             return
+        if transcript.closes and self._stood_in:
+            # What it says was said already.
+            self._stood_in -= 1
+            return
         self._interim = ""
         if not self.speaking:
             self.endpoint_ms = self.endpoint_ms or now_ms
-            self._settle(transcript.text)
+            if transcript.closes:
+                self._settle(transcript.text)
         if transcript.text:
             self._words.append(transcript)
 
@@ -83,6 +90,7 @@ class Utterance:
                 # A guess that never became final is better than a lost turn.
                 self._words.append(Transcript(self._interim, final=True))
                 self._interim = ""
+                self._stood_in += 1
             self._settle(self._words[-1].text if self._words else "")
         if self.speaking or self._final_due_ms is not None:
             return False
@@ -112,7 +120,7 @@ class Utterance:
 
     def forget(self) -> None:
         """Give up the final that is awaited: its recognition died. What was understood before stays."""
-        self._final_due_ms, self._interim = None, ""
+        self._final_due_ms, self._interim, self._stood_in = None, "", 0
 
     def _settle(self, text: str) -> None:
         """The final is there or given up: was it speech that nobody understood?"""
