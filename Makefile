@@ -14,7 +14,7 @@ run: $(READY)
 	@$(if $(CONFIG),VOICEMEDIA_CONFIG=$(CONFIG)) $(VENV)/bin/twistd -ny voicemedia.tac --pidfile=
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 check: $(READY)
 	$(VENV)/bin/ruff format --check .

@@ -240,6 +240,8 @@ class Server:
 CONFIG = """
 [server]
 port = 0
+[grpc]
+enabled = false
 handshake_timeout_s = 1
 [[routes]]
 path = "/echo"

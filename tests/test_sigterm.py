@@ -13,6 +13,8 @@ from tests.test_start import PATIENCE_S, TWISTD, Started
 CONFIG = """
 [server]
 port = 0
+[grpc]
+enabled = false
 [limits]
 drain_s = 2
 [[routes]]

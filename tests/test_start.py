@@ -28,6 +28,8 @@ WAYS = {
 ECHO = """
 [server]
 port = 0
+[grpc]
+enabled = false
 [[routes]]
 path = "/echo"
 agent = "echo"

@@ -34,7 +34,9 @@ def examples(language: str) -> list[str]:
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """Serve what the page is about."""
     folder = tmp_path_factory.mktemp("server")
-    (folder / "voicemedia.toml").write_text('routes = []\n[server]\nport = 0\n[stream]\nprovider = "pocketsphinx"\n')
+    (folder / "voicemedia.toml").write_text(
+        'routes = []\n[server]\nport = 0\n[grpc]\nenabled = false\n[stream]\nprovider = "pocketsphinx"\n'
+    )
     code = "from twisted.scripts.twistd import run; run()"
     arguments = ("-c", code, "--pidfile=", "-ny", str(CHECKOUT / "voicemedia.tac"))
     started = Started(Path(sys.executable), arguments, folder)

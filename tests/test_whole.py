@@ -35,7 +35,9 @@ class Server(Started):
     """The default configuration on a port of its own."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
-        (folder / "voicemedia.toml").write_text(f"[server]\nport = 0\n[log]\npersonal = true\n{more}")
+        (folder / "voicemedia.toml").write_text(
+            f"[server]\nport = 0\n[grpc]\nenabled = false\n[log]\npersonal = true\n{more}"
+        )
         super().__init__(Path(sys.executable), (*TWISTD, "-ny", str(CHECKOUT / "voicemedia.tac")), folder)
         self.at = self.port()
 
