@@ -240,9 +240,9 @@ class Server:
 CONFIG = """
 [server]
 port = 0
+handshake_timeout_s = 1
 [grpc]
 enabled = false
-handshake_timeout_s = 1
 [[routes]]
 path = "/echo"
 agent = "echo"

@@ -28,6 +28,9 @@ NOT_QUICK = (
     "hypothesis",
     "fuzz",
     "google.cloud",
+    "import av",
+    "importorskip(",
+    "test_gateway_wire",
     *OPTIONAL[:3],
 )
 "What a test file does not mention if it needs nothing but the interpreter."

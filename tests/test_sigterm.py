@@ -13,10 +13,10 @@ from tests.test_start import PATIENCE_S, TWISTD, Started
 CONFIG = """
 [server]
 port = 0
-[grpc]
-enabled = false
 [limits]
 drain_s = 2
+[grpc]
+enabled = false
 [[routes]]
 path = "/echo"
 agent = "echo"
