@@ -27,7 +27,9 @@ SHARED = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "interfaces": {"errors"},
+    "interfaces": {"errors", "diary"},
+    "following": {"interfaces", "diary"},
+    "setting": {*SHARED},
     "audio": {"interfaces", "errors", "audio"},
     "faults": set(),
     "sections": set(),
@@ -40,11 +42,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "utterance": {"interfaces"},
     "reply": {*SHARED},
     "diary": set(),
-    "speaker": {*SHARED, "turns", "reply", "diary"},
-    "call": {*SHARED, "turns", "utterance", "speaker", "diary"},
+    "speaker": {*SHARED, "turns", "reply", "following"},
+    "call": {*SHARED, "turns", "utterance", "speaker", "following", "setting"},
     "ticker": set(),
     "guards": {"interfaces", "errors"},
-    "switchboard": {*SHARED, "call", "diary", "guards", "ticker"},
+    "switchboard": {*SHARED, "call", "guards", "ticker", "setting"},
     "transcribing": {*SHARED, "transcribing"},
     # The streaming API is two doors, WebSocket and HTTP, to the same sessions.
     "protocols": {*SHARED, "protocols", "transcribing"},

@@ -26,6 +26,10 @@ class Told:
         self.events.append(f"key {key}")
         self._call.digit(key)
 
+    def said(self, text: str) -> None:
+        self.events.append(f"said {text}")
+        self._call.said(text)
+
     def marked(self, number: int) -> None:
         self.events.append(f"marked {number}")
         self._call.marked(number)

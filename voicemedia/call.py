@@ -4,17 +4,16 @@ What happens is told to `turns`; its orders are done in `_obey`. The caller's si
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
 
 from twisted.logger import Logger
 
-from voicemedia import config
 from voicemedia.audio.voice import Endpointer, Speech
 from voicemedia.diary import Diary, Turn
 from voicemedia.errors import ProviderError
-from voicemedia.interfaces import Conversation, Expected, Goodbye, Leg, Recognizer, Synthesizer, Transcript
-from voicemedia.metrics import Metrics
+from voicemedia.following import follower_of
+from voicemedia.interfaces import Conversation, Expected, Goodbye, Leg, Transcript
+from voicemedia.setting import Setting as Setting
 from voicemedia.speaker import Speaker
 from voicemedia.turns import Event, Order, State, Turns
 from voicemedia.utterance import Utterance
@@ -27,20 +26,6 @@ MAX_FAILURES: Final = 3
 "Apologies in one turn before the call is given up."
 
 
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What a route gives each of its calls."""
-
-    limits: config.Limits
-    turns: config.Turns
-    voice: config.Voice
-    metrics: Metrics
-    clock: Callable[[], int]
-    "Now, in ms, never running backwards."
-    recognizer: Recognizer | None
-    synthesizer: Synthesizer | None
-
-
 class Call:
     """One conversation, from answer to `gone`."""
 
@@ -50,6 +35,8 @@ class Call:
         self, leg: Leg, mind: Conversation, endpointer: Endpointer, setting: Setting, over: Callable[[Goodbye], None]
     ) -> None:
         self.leg, self.caller, self.diary = leg, leg.caller, Diary()
+        self._follower = follower_of(leg)
+        self.diary.readers.append(self._follower.turn)
         self._conversation, self._endpointer, self._setting, self._over = mind, endpointer, setting, over
         self._clock, self._overhear = setting.clock, mind.overhear
         self._turns, self._expected = Turns(), Expected()
@@ -108,6 +95,12 @@ class Call:
         self._utterance.digit(key, self._expected.keys, self._clock())
         self._offer_turn(self._clock())
 
+    def said(self, text: str) -> None:
+        """Take a typed turn: it interrupts as a key does."""
+        self._on(Event.KEY_PRESSED)
+        self._utterance.typed(text, self._clock())
+        self._offer_turn(self._clock())
+
     def marked(self, number: int) -> None:
         """A sentence has been played, or cleared."""
         self._speaker.marked(number)
@@ -133,6 +126,7 @@ class Call:
 
     def heard(self, transcript: Transcript) -> None:
         """Take an interim or final transcript; a late one finds the table in its last state."""
+        self._follower.heard(transcript)
         self._utterance.heard(transcript, self._clock())
         self._offer_turn(self._clock())
 
@@ -154,7 +148,9 @@ class Call:
         self._speaker.tick(now_ms, self._patience_ms)
         if self._utterance.speaking and now_ms - self._heard_ms > self._stall_ms:
             # The carrier sends nothing while its caller is silent.
-            self._stopped(now_ms, self._endpointer.stop_now())
+            speech = self._endpointer.stop_now()
+            if speech is not None:
+                self._voice(speech)
         self._offer_turn(now_ms)
 
     def sweep(self, now_ms: int) -> None:
@@ -180,30 +176,34 @@ class Call:
 
     def _voice(self, speech: Speech) -> None:
         now_ms = self._clock()
+        self._follower.speaks(speech is Speech.STARTED)
         if speech is Speech.STOPPED:
-            self._stopped(now_ms, speech)
+            self._stopped(now_ms)
             return
         self._utterance.onset(now_ms, interrupting=self._turns.state in (State.THINKING, State.SPEAKING))
         if self._recognition is not None:
             self._recognition.onset()
         self._on(Event.CALLER_STARTED)
 
-    def _stopped(self, now_ms: int, speech: Speech | None) -> None:
-        if speech is not None:
-            ears = self._recognition
-            self._utterance.endpoint(now_ms, understood_by_somebody=ears is not None)
-            if ears is not None:
-                ears.endpoint()
-            elif self._setting.recognizer is not None:
-                self._on(Event.FAILED)  # it is deaf for good: apologies, and after some of them the end
-            self._offer_turn(now_ms)
+    def _stopped(self, now_ms: int) -> None:
+        ears = self._recognition
+        self._utterance.endpoint(now_ms, understood_by_somebody=ears is not None)
+        if ears is not None:
+            ears.endpoint()
+        elif self._setting.recognizer is not None:
+            self._on(Event.FAILED)  # it is deaf for good: apologies, and after some of them the end
+        self._offer_turn(now_ms)
 
     def _offer_turn(self, now_ms: int) -> None:
         if self._utterance.complete(now_ms):
             self._on(Event.CALLER_FINISHED)
 
     def _on(self, event: Event) -> None:
-        self._obey(self._turns.on(event))
+        before = self._turns.state
+        orders = self._turns.on(event)
+        if self._turns.state is not before:
+            self._follower.floor(self._turns.state.name.lower())
+        self._obey(orders)
 
     def _obey(self, orders: tuple[Order, ...]) -> None:
         for order in orders:

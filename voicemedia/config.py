@@ -18,6 +18,7 @@ from msgspec import Meta
 
 from voicemedia.errors import ConfigError
 from voicemedia.faults import explain
+from voicemedia.sections import Browser as Browser
 from voicemedia.sections import Count as Count
 from voicemedia.sections import Grpc as Grpc
 from voicemedia.sections import Network as Network
@@ -30,7 +31,7 @@ S = TypeVar("S", bound=msgspec.Struct)
 Table = Mapping[str, object]
 "Options of one provider, decoded by the provider's own `Options`."
 
-OWN_PATHS: Final = ("/health", "/metrics", "/streaming/stats", "/calls", "/stt")
+OWN_PATHS: Final = ("/health", "/metrics", "/streaming/stats", "/calls", "/stt", "/playground")
 "Pages of the server, which no route may cover."
 
 
@@ -147,7 +148,7 @@ class Route(Section, frozen=True):
 
     path: str
     "Path of the WebSocket; parts after it are the secret, if one is asked for."
-    carrier: Literal["smartflo", "twilio"] = "smartflo"
+    carrier: Literal["smartflo", "twilio", "browser"] = "smartflo"
     "Whose protocol is spoken."
     agent: str = "diet"
     "Name of an agent: a table `[agents.NAME]`, a built-in one, or a dotted module."
@@ -201,6 +202,7 @@ DEFAULT_ROUTES: Final = (
     Route("/twilio", "twilio"),
     Route("/twilio/echo", "twilio", agent="echo", stt="none", tts="none"),
     Route("/twilio/repeat", "twilio", agent="repeat"),
+    Route("/audio-stream", "browser"),
 )
 
 
@@ -214,6 +216,7 @@ class Config(Section, frozen=True):
     playout: Playout = Playout()
     jitter: Jitter = Jitter()
     stream: Stream = Stream()
+    browser: Browser = Browser()
     grpc: Grpc = Grpc()
     log: Log = Log()
     stt: Mapping[str, Table] = msgspec.field(default_factory=dict)

@@ -1,6 +1,7 @@
 """What was said in one call, turn by turn, with the latency of each answer."""
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
@@ -23,6 +24,8 @@ class Turn:
     interrupted: bool = False
     complete: bool = False
     "Whether nothing more will be added to this turn."
+    number: int = 0
+    "Of the call's turns, from 1; set when it is written."
     latency_ms: dict[str, int] = field(default_factory=dict)
     "`transcript`, `agent`, `voice` and their sum `total`: from the endpoint to the first sound sent."
 
@@ -31,6 +34,8 @@ class Diary:
     """The turns of one call."""
 
     def __init__(self) -> None:
+        self.readers: list[Callable[[Turn], None]] = []
+        "Told each turn when it is written and whenever it has changed."
         self._turns: deque[Turn] = deque(maxlen=MAX_TURNS)
         self.count = 0
 
@@ -38,7 +43,14 @@ class Diary:
         """Add a turn; it may still be completed."""
         self._turns.append(turn)
         self.count += 1
+        turn.number = self.count
+        self.tell(turn)
         return turn
+
+    def tell(self, turn: Turn) -> None:
+        """Tell whoever reads along that a turn has changed."""
+        for read in self.readers:
+            read(turn)
 
     def read(self) -> list[dict[str, object]]:
         """Return all turns, oldest first, as plain values."""

@@ -12,6 +12,7 @@ from typing import Final, Protocol
 
 from twisted.internet.defer import Deferred
 
+from voicemedia.diary import Turn
 from voicemedia.errors import ProviderError
 
 FRAME_MS: Final = 20
@@ -66,6 +67,9 @@ class Listener(Protocol):
     def digit(self, key: str) -> None:
         """Take a key the caller pressed: one of `0123456789*#ABCD`."""
 
+    def said(self, text: str) -> None:
+        """Take a turn the caller typed instead of speaking it; without words it only interrupts."""
+
     def marked(self, number: int) -> None:
         """Everything played before mark `number` has left the carrier's buffer, heard or cleared."""
 
@@ -73,8 +77,36 @@ class Listener(Protocol):
         """The leg has ended. Said exactly once, last, and within seconds of `hang_up`."""
 
 
+class Follower(Protocol):
+    """What a leg that shows the conversation is told besides what it plays. No method raises."""
+
+    reads: bool
+    "Whether the caller can read: words nobody could speak are then said all the same."
+
+    def heard(self, transcript: "Transcript") -> None:
+        """Take an interim or final transcript of the caller."""
+
+    def speaks(self, speaking: bool) -> None:
+        """The caller has begun to speak, or stopped."""
+
+    def floor(self, state: str) -> None:
+        """Whose turn it is has changed: a state of `turns.State`, in small letters."""
+
+    def answered(self, text: str) -> None:
+        """All sound of an answer has been given to `play`; these were its words."""
+
+    def turn(self, turn: Turn) -> None:
+        """A turn has been written into the diary, or has changed there."""
+
+    def voiceless(self, reason: str) -> None:
+        """The synthesizer has failed; the words come without sound."""
+
+
 class Leg(Protocol):
-    """The way to one caller and back, with its jitter buffer."""
+    """The way to one caller and back, with its jitter buffer.
+
+    A leg that shows the conversation has an attribute `follower`.
+    """
 
     caller: Caller
     lead_ms: int

@@ -18,7 +18,7 @@ CHARACTERS_PER_S: Final = 15
 "How fast speech goes, for a sentence that was cut before its sound was complete."
 PAUSE_MS: Final = 160
 "Silence between two sentences; synthesizers leave none at the end of theirs."
-AHEAD_FRAMES: Final = 3_000 // FRAME_MS
+AHEAD_MS: Final = 3_000
 "Sound beyond which the next sentence is not yet synthesized: what a barge-in would throw away."
 
 
@@ -102,7 +102,9 @@ class Reply:
         self._progress_ms = self.asked_ms
         self._next = self._told = 0
         self._speaking: Deferred[None] | None = None
-        self._reported = False
+        self._reported = self.was_delivered = False
+        # What may leave early is made early.
+        self._ahead_frames = max(AHEAD_MS, playout.lead_ms) // FRAME_MS
 
     # --- what the agent may do (Floor) ---
 
@@ -114,7 +116,7 @@ class Reply:
         self._progress_ms = now_ms = self._clock()
         self.first_sentence_ms = now_ms if self.first_sentence_ms is None else self.first_sentence_ms
         self.sentences.append(Sentence(text, interruptible=interruptible and self._interruptible))
-        self._reported = False
+        self._reported = self.was_delivered = False
         self.advance()
 
     def play(self, pcm: bytes) -> None:
@@ -158,6 +160,13 @@ class Reply:
         self._reported = True
         return True
 
+    def delivered(self) -> bool:
+        """Whether everything was said and its sound has left; true once, until more comes."""
+        if self.was_delivered or self._working() or self._playout.queued:
+            return False
+        self.was_delivered = True
+        return True
+
     def stuck(self, now_ms: int, patience_ms: int) -> bool:
         """Whether somebody who owes us something has been silent for too long."""
         # A sentence that waits until less sound lies ahead waits for us, not for somebody.
@@ -171,6 +180,15 @@ class Reply:
     def text(self) -> str:
         """All that was meant to be said."""
         return " ".join(sentence.text for sentence in self.sentences)
+
+    def lose_voice(self) -> None:
+        """Say the rest without sound: the caller can read."""
+        self._synthesizer = None
+        speaking, self._speaking = self._speaking, None
+        if speaking is not None:
+            speaking.cancel()
+        if self._next:
+            self._complete(None, self.sentences[self._next - 1])
 
     def cut(self) -> bool:
         """Take the floor away; return whether the agent had not yet finished its answer."""
@@ -188,7 +206,7 @@ class Reply:
         """Synthesize the next sentence, unless one is at work or enough sound already waits."""
         if not self.alive or self._speaking is not None or self._next >= len(self.sentences):
             return
-        if self._playout.put_frames - self._playout.heard_frames(self._clock()) > AHEAD_FRAMES:
+        if self._playout.put_frames - self._playout.heard_frames(self._clock()) > self._ahead_frames:
             return
         sentence = self.sentences[self._next]
         if self._next and self._synthesizer is not None:

@@ -60,6 +60,27 @@ class Stream(Section, frozen=True):
         networks(self.allow)
 
 
+class Browser(Section, frozen=True):
+    """Conversations in the browser, and the playground."""
+
+    playground: bool = True
+    "Whether the page at `/` is served."
+    choose: bool = True
+    "Whether a page may choose among the agents, recognizers and voices of this server."
+    origins: tuple[str, ...] = ()
+    "Pages of other sites that may call, such as `https://www.example.com`; `*`: all. Our own always may."
+    resume_s: Count = 30
+    "How long a session without any connection waits for its browser to come back, in seconds."
+    sockets: Positive = 5
+    "Connections of one session at the same time."
+    chunk_bytes: Annotated[int, Meta(ge=1024)] = 500_000
+    "Most sound in one message, in bytes."
+    pending_bytes: Annotated[int, Meta(ge=1024)] = 200_000
+    "Most compressed sound kept until its block is complete, in bytes."
+    zero_share: Annotated[float, Meta(gt=0, le=1)] = 0.9
+    "A compressed message with this share of zero bytes is corrupt; of PCM it is silence."
+
+
 class Grpc(Section, frozen=True):
     """The gRPC services for voice gateways, `StreamIngest` and `SpeechToText`."""
 

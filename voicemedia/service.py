@@ -13,13 +13,14 @@ from twisted.python.failure import Failure
 from voicemedia import config as configuration
 from voicemedia import providers
 from voicemedia.audio.voice import Endpointer, make_detector
-from voicemedia.call import Setting
+from voicemedia.browser_service import BrowserService
 from voicemedia.config import Config, Route
 from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.gateway.service import Gateways
 from voicemedia.interfaces import Agent, Goodbye, Provider, Synthesizer
 from voicemedia.metrics import Metrics
 from voicemedia.protocols.access import Access
+from voicemedia.protocols.browser import CARRIER as BROWSER
 from voicemedia.protocols.custom_events import offer
 from voicemedia.protocols.door import Door
 from voicemedia.protocols.fast_websocket import (
@@ -35,6 +36,7 @@ from voicemedia.protocols.turns_page import TurnsPage
 from voicemedia.protocols.twilio_wire import TWILIO
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
 from voicemedia.recognizers import Recognizers
+from voicemedia.setting import Setting
 from voicemedia.speech_service import SpeechService
 from voicemedia.switchboard import Line, Switchboard
 from voicemedia.ticker import MONOTONIC_S, Ticker
@@ -72,11 +74,26 @@ class MediaServer(MultiService):
         self.gateways = Gateways(config, reactor, self._ticker.now_ms, self.speech.gateway_sessions())
         self.metrics.live_sessions = self._live_sessions
         world = World(self.switchboard, self.metrics, self.troubles, self._transcribing, self._recognizers.read)
+        self.browsers = BrowserService(
+            config,
+            reactor,
+            self._ticker.now_ms,
+            self.switchboard,
+            self.metrics,
+            providers=self._providers,
+            troubles=self.troubles,
+            make_line=self._line,
+            make_door=self._door,
+        )
         streams = {
             **{route.path: self._stream(route) for route in config.routes},
             **self.speech.streams(_websocket_limits(config), self.metrics),
         }
-        pages = {"/calls": TurnsPage(self.switchboard.diary), **self.speech.pages(self.metrics)}
+        pages = {
+            "/calls": TurnsPage(self.switchboard.diary),
+            **self.speech.pages(self.metrics),
+            **self.browsers.pages(),
+        }
         self._site = make_site(
             streams,
             world,
@@ -91,6 +108,8 @@ class MediaServer(MultiService):
 
     def _stream(self, route: Route) -> FastWebSocketResource:
         """Build the way in of one route."""
+        if route.carrier == BROWSER:
+            return self.browsers.stream(route, _websocket_limits(self._config))
         config, line = self._config, self._line(route)
         dialect = TWILIO if route.carrier == "twilio" else SMARTFLO_STRICT if route.strict_official else SMARTFLO
         carrier = Carrier(
@@ -108,16 +127,23 @@ class MediaServer(MultiService):
             sockets=self._sockets,
         )
         factory = FastWebSocketFactory(lambda: MediaStreamSocket(carrier), self._reactor, _websocket_limits(config))
-        door = Door(
+        return FastWebSocketResource(factory, self._door(route).admit)
+
+    def _door(self, route: Route, full: bool = True) -> Door:
+        """Build the door of a route.
+
+        :param full: whether it turns away whom we have no room for.
+        """
+        server = self._config.server
+        return Door(
             route.path,
             Access(_secret(route.secret_env), configuration.networks(route.allow)),
             _secret(route.token_env),
-            config.server.public_url,
-            configuration.networks(config.server.trusted_proxies),
-            lambda: self.switchboard.refusal(route),
+            server.public_url,
+            configuration.networks(server.trusted_proxies),
+            lambda: self.switchboard.refusal(route) if full else None,
             self.metrics,
         )
-        return FastWebSocketResource(factory, door.admit)
 
     def _line(self, route: Route) -> Line:
         voice = self._config.voice
@@ -235,7 +261,8 @@ class MediaServer(MultiService):
         """Close what is left, and see to it that the close frames leave before we do."""
         for socket in tuple(self._sockets):
             socket.hang_up(Goodbye.DRAINED)
-        waiting = [socket.is_gone for socket in self._sockets] + self.speech.close()
+        waiting = [socket.is_gone for socket in self._sockets]
+        waiting += self.speech.close() + self.browsers.close(Goodbye.DRAINED)
         if waiting:
             # Those that do not close in time are given up without a word.
             every: Deferred[Any] = DeferredList(waiting, consumeErrors=True)

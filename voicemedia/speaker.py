@@ -13,6 +13,7 @@ from voicemedia.audio.frames import frame_bytes
 from voicemedia.audio.playout import Playout
 from voicemedia.diary import Diary, Turn
 from voicemedia.errors import ProviderError
+from voicemedia.following import follower_of
 from voicemedia.interfaces import Conversation, Expected, Floor, Leg, Synthesizer
 from voicemedia.metrics import Metrics
 from voicemedia.reply import Reply
@@ -39,7 +40,7 @@ class Speaker:
     ) -> None:
         self._leg, self._conversation, self._synthesizer, self._diary = leg, conversation, synthesizer, diary
         self._metrics, self._clock, self._tell, self._expect, self._hang_up = metrics, clock, tell, expect, hang_up
-        self._began_ms = clock()
+        self._began_ms, self._follower = clock(), follower_of(leg)
         self._playout = Playout(frame_bytes(leg.caller.rate_hz), leg.lead_ms)
         self._reply: Reply | None = None
         self._turn: Turn | None = None
@@ -96,6 +97,8 @@ class Speaker:
             return False
         position = self._playout.put_frames if all_sent else self._playout.heard_frames(self._clock())
         unanswered = reply.cut()
+        if all_sent and not reply.was_delivered:
+            self._follower.answered(reply.heard(position))
         self._account(reply, reply.heard(position), complete=False)
         return unanswered
 
@@ -122,6 +125,8 @@ class Speaker:
         if reply.sound_began:
             reply.sound_began = False
             self._begun(reply, interruptible=False)
+        if reply.delivered():
+            self._follower.answered(reply.text)
         if reply.ended(now_ms):
             self._finish(reply)
         elif reply.stuck(now_ms, patience_ms):
@@ -129,7 +134,14 @@ class Speaker:
             self.log.warn(
                 "call {call}: no answer within {patience_ms} ms", call=self._leg.caller.call_id, patience_ms=patience_ms
             )
-            self._tell(Event.FAILED)
+            if reply.answer is None and self._follower.reads:
+                self._go_on_in_writing(reply, "it is silent")
+            else:
+                self._tell(Event.FAILED)
+
+    def _go_on_in_writing(self, reply: Reply, reason: str) -> None:
+        self._follower.voiceless(reason)
+        reply.lose_voice()
 
     def _send(self, now_ms: int) -> None:
         for item in self._playout.due(now_ms):
@@ -139,9 +151,15 @@ class Speaker:
                 self._leg.play(item)
 
     def _begun(self, reply: Reply, *, interruptible: bool) -> None:
+        now_ms = self._clock()
         if self._turn is None:
-            self._turn = self._diary.write(Turn("agent", self._clock() - self._began_ms, reply.text))
-            self._time(reply, self._turn)
+            self._turn = turn = Turn("agent", now_ms - self._began_ms, reply.text)
+            self._time(reply, turn)
+            self._diary.write(turn)
+        else:
+            self._turn.text = reply.text
+            self._turn.heard_text = reply.heard(self._playout.heard_frames(now_ms))
+            self._diary.tell(self._turn)
         self._tell(Event.SPEECH_BEGAN if interruptible else Event.ANNOUNCEMENT_BEGAN)
 
     def _time(self, reply: Reply, turn: Turn) -> None:
@@ -173,6 +191,7 @@ class Speaker:
             return
         turn = self._turn or self._diary.write(Turn("agent", self._clock() - self._began_ms))
         turn.text, turn.heard_text, turn.interrupted, turn.complete = reply.text, heard, not complete, True
+        self._diary.tell(turn)
         self._metrics.turns += 1
         self.log.info(
             "call {call}: we spoke, {state}, latency {latency_ms}",
@@ -193,15 +212,22 @@ class Speaker:
         self._failed("agent", failure, reply)
 
     def _voice_failed(self, failure: Failure, reply: Reply) -> None:
-        self._failed("tts", failure, reply)
+        if self._follower.reads and reply.alive:
+            self._count_failure("tts", failure)
+            self._go_on_in_writing(reply, failure.getErrorMessage())
+        else:
+            self._failed("tts", failure, reply)
 
     def _failed(self, who: str, failure: Failure, reply: Reply) -> None:
         """The agent or the synthesizer failed, at a reply that may already have lost the floor."""
+        self._count_failure(who, failure)
+        if reply.alive:
+            self._tell(Event.FAILED)
+
+    def _count_failure(self, who: str, failure: Failure) -> None:
         call = self._leg.caller.call_id
         self._metrics.provider_failed(who)
         if isinstance(failure.value, ProviderError):
             self.log.warn("call {call}: {provider} failed: {error}", call=call, provider=who, error=str(failure.value))
         else:
             self.log.failure("call {call}: {provider} failed", failure, call=call, provider=who)
-        if reply.alive:
-            self._tell(Event.FAILED)

@@ -11,12 +11,13 @@ from twisted.logger import Logger
 
 from voicemedia import config
 from voicemedia.audio.voice import Endpointer
-from voicemedia.call import FAREWELL_MS, Call, Setting
+from voicemedia.call import FAREWELL_MS, Call
 from voicemedia.diary import Diary
 from voicemedia.errors import CallRefused
 from voicemedia.guards import GuardedConversation, GuardedRecognizer
 from voicemedia.interfaces import Agent, Goodbye, Leg, Listener
 from voicemedia.metrics import Metrics
+from voicemedia.setting import Setting
 from voicemedia.ticker import Ticker
 
 RETRY_AFTER_S: Final = 5
@@ -103,6 +104,9 @@ class Nobody:
 
     def digit(self, key: str) -> None:
         """Heed no key."""
+
+    def said(self, text: str) -> None:
+        """Heed no words."""
 
     def marked(self, number: int) -> None:
         """Nothing was played."""

@@ -82,6 +82,12 @@ class Utterance:
         complete = len(self._keys) >= expected_keys if expected_keys else key == "#"
         self._keys_due_ms = now_ms if complete else now_ms + self._key_wait_ms
 
+    def typed(self, text: str, now_ms: int) -> None:
+        """Take words that need no recognition."""
+        if text:
+            self.endpoint_ms = now_ms
+            self._words.append(Transcript(text, final=True, confidence=1.0))
+
     def complete(self, now_ms: int) -> bool:
         """Let time pass; return whether a turn is complete and may be taken."""
         if self._final_due_ms is not None and now_ms >= self._final_due_ms:

@@ -61,6 +61,16 @@ class Playout:
         self.cleared = 0
         "The last mark number that came back, or will, because of `clear`."
 
+    @property
+    def lead_ms(self) -> int:
+        """How far ahead of its time a frame may leave."""
+        return self._lead_ms
+
+    @property
+    def queued(self) -> bool:
+        """Whether something has not yet left."""
+        return bool(self._queue or self._rest)
+
     def put(self, pcm: bytes, now_ms: int) -> None:
         """Append sound of any even length."""
         if not self._queue and now_ms > self._end_ms():

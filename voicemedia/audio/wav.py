@@ -96,3 +96,9 @@ def read_wav(octets: bytes) -> tuple[int, bytes]:
     """
     head = read_head(octets)
     return head.rate_hz, to_pcm(octets[head.start : head.start + head.size], head)
+
+
+def write_wav(pcm: bytes, rate_hz: int) -> bytes:
+    """Make a WAV file of s16le mono."""
+    form = struct.pack("<HHIIHH", PCM, 1, rate_hz, rate_hz * 2, 2, 16)
+    return struct.pack("<4sI4s4sI16s4sI", b"RIFF", 36 + len(pcm), b"WAVE", b"fmt ", 16, form, b"data", len(pcm)) + pcm

@@ -205,7 +205,7 @@ class Front(Resource):
     def getChildWithDefault(self, _name: bytes, request: Any) -> IResource:
         """Find the resource of the whole path."""
         segments = [*request.prepath, *request.postpath]
-        while segments and not segments[-1]:
+        while len(segments) > 1 and not segments[-1]:
             segments.pop()
         for length in range(len(segments), 0, -1):
             key = tuple(segments[:length])

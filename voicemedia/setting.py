@@ -1,0 +1,22 @@
+"""What a route gives each of its calls."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from voicemedia import config
+from voicemedia.interfaces import Recognizer, Synthesizer
+from voicemedia.metrics import Metrics
+
+
+@dataclass(frozen=True, slots=True)
+class Setting:
+    """Limits, manners and providers of one route."""
+
+    limits: config.Limits
+    turns: config.Turns
+    voice: config.Voice
+    metrics: Metrics
+    clock: Callable[[], int]
+    "Now, in ms, never running backwards."
+    recognizer: Recognizer | None
+    synthesizer: Synthesizer | None
