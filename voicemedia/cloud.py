@@ -13,6 +13,7 @@ from typing import Final
 CLOUDS: Final = {
     "google": "tests.clouds.google",
     "openai": "tests.clouds.openai_audio",
+    "openai_speech": "tests.clouds.openai_speech",
     "elevenlabs": "tests.clouds.elevenlabs",
 }
 "Name of the command -> module that runs as a program."

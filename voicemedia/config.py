@@ -154,8 +154,8 @@ class Route(Section, frozen=True):
     "Name of an agent: a table `[agents.NAME]`, a built-in one, or a dotted module."
     stt: str | tuple[str, ...] = "pocketsphinx"
     "Name of a recognizer, the same way, or several: the next is asked when one fails; `none`: nothing is understood."
-    tts: str = "espeak"
-    "Name of a synthesizer, the same way; `none`: nothing is said."
+    tts: str | tuple[str, ...] = "espeak"
+    "Name of a synthesizer, or several, the same way; `none`: nothing is said."
     language: str = "en"
     "Language of the talk (BCP 47)."
     secret_env: str = ""
@@ -188,6 +188,11 @@ class Route(Section, frozen=True):
     def recognizers(self) -> tuple[str, ...]:
         """The names of its recognizers, in the order of preference."""
         return (self.stt,) if isinstance(self.stt, str) else self.stt
+
+    @property
+    def voices(self) -> tuple[str, ...]:
+        """The names of its synthesizers, in the order of preference."""
+        return (self.tts,) if isinstance(self.tts, str) else self.tts
 
     @property
     def guarded(self) -> bool:

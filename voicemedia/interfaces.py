@@ -273,8 +273,20 @@ class Recognizer(Provider, Protocol):
 # --- voice ---
 
 
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """The sentences around one that is spoken, as far as they are known: they shape its intonation."""
+
+    before: str = field(default="", repr=False)
+    after: str = field(default="", repr=False)
+
+
 class Synthesizer(Provider, Protocol):
-    """A text-to-speech provider."""
+    """A text-to-speech provider.
+
+    One that can use what stands before and after a sentence has, besides `speak`, a method `speak_between` with one
+    argument more, the `Surroundings`.
+    """
 
     def speak(
         self, text: str, rate_hz: int, put: Callable[[bytes], None], word: Callable[[int, int], None]

@@ -110,7 +110,7 @@ def wanted(config: Config) -> list[Wanted]:
         field = "agent" if kind == "agents" else kind
         asked: dict[str, list[str]] = {name: [] for name in tables}
         for number, route in enumerate(config.routes):
-            for name in route.recognizers if kind == "stt" else (getattr(route, field),):
+            for name in {"stt": route.recognizers, "tts": route.voices, "agents": (route.agent,)}[kind]:
                 if name != NOBODY or kind == "agents":
                     asked.setdefault(name, []).append(f"routes[{number}].{field}")
         if kind == "stt":

@@ -12,7 +12,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from voicemedia.audio.playout import Playout
-from voicemedia.interfaces import FRAME_MS, Expected, Synthesizer
+from voicemedia.interfaces import FRAME_MS, Expected, Surroundings, Synthesizer
 
 CHARACTERS_PER_S: Final = 15
 "How fast speech goes, for a sentence that was cut before its sound was complete."
@@ -217,10 +217,17 @@ class Reply:
         if self._synthesizer is None:
             self._complete(None, sentence)
             return
-        self._speaking = work = maybeDeferred(
-            self._synthesizer.speak, sentence.text, self._rate_hz, self._put, sentence.word
-        )
+        self._speaking = work = self._synthesize(self._synthesizer, sentence)
         work.addCallbacks(self._complete, self._give_up, callbackArgs=(sentence,), errbackArgs=(sentence,))
+
+    def _synthesize(self, synthesizer: Synthesizer, sentence: Sentence) -> Deferred[None]:
+        order = (sentence.text, self._rate_hz, self._put, sentence.word)
+        between: Callable[..., Deferred[None]] | None = getattr(synthesizer, "speak_between", None)
+        if between is None:
+            return maybeDeferred(synthesizer.speak, *order)
+        before = " ".join(earlier.text for earlier in self.sentences[: self._next - 1])
+        following = self.sentences[self._next] if self._next < len(self.sentences) else None
+        return maybeDeferred(between, *order, Surroundings(before, following.text if following else ""))
 
     def _working(self) -> bool:
         return self._owed() or self._next < len(self.sentences)

@@ -17,7 +17,7 @@ from voicemedia.browser_service import BrowserService
 from voicemedia.config import Config, Route
 from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.gateway.service import Gateways
-from voicemedia.interfaces import Agent, Goodbye, Provider, Synthesizer
+from voicemedia.interfaces import Agent, Goodbye, Provider
 from voicemedia.metrics import Metrics
 from voicemedia.protocols.access import Access
 from voicemedia.protocols.browser import CARRIER as BROWSER
@@ -40,6 +40,7 @@ from voicemedia.setting import Setting
 from voicemedia.speech_service import SpeechService
 from voicemedia.switchboard import Line, Switchboard
 from voicemedia.ticker import MONOTONIC_S, Ticker
+from voicemedia.voices import Voices
 
 LAST_FRAMES_S: Final = 3
 "How long sockets may take to close once all calls are over."
@@ -69,6 +70,7 @@ class MediaServer(MultiService):
         self._troubles: dict[str, str] = dict(self._missing)
         self._sockets: dict[MediaStreamSocket, None] = {}
         self._recognizers = Recognizers(self._providers, reactor)
+        self._voices = Voices(self._providers, reactor)
         self.metrics.recognizers = self._recognizers.read
         self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._recognizers, self.troubles)
         self.gateways = Gateways(config, reactor, self._ticker.now_ms, self.speech.gateway_sessions())
@@ -154,7 +156,7 @@ class MediaServer(MultiService):
             metrics=self.metrics,
             clock=self._ticker.now_ms,
             recognizer=self._recognizers.of_route(route.recognizers, self._missing),
-            synthesizer=cast(Synthesizer | None, self._working("tts", route.tts)),
+            synthesizer=self._voices.of_route(route.voices, self._missing),
         )
 
         def endpointer(rate_hz: int) -> Endpointer:
@@ -168,10 +170,6 @@ class MediaServer(MultiService):
         endpointer(8000)  # a detector that is not installed is found out now, not in the first call
         agent = cast(Agent, self._providers["agents", route.agent])
         return Line(route, agent, endpointer, setting)
-
-    def _working(self, kind: str, name: str) -> Provider | None:
-        """Find a provider; one whose packages are missing is nobody, and `/health` says so."""
-        return None if f"{kind}.{name}" in self._missing else self._providers.get((kind, name))
 
     def _live_sessions(self) -> Counter[str]:
         return self.speech.sessions.live_by_provider() + self.gateways.sessions.transcribing.live_by_provider()

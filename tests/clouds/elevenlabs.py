@@ -1,4 +1,6 @@
-"""A stand-in for ElevenLabs' speech to text: `POST /v1/speech-to-text` and the realtime WebSocket under it.
+"""A stand-in for ElevenLabs: `POST /v1/speech-to-text` and the realtime WebSocket under it; voices as well.
+
+The voices are in `elevenlabs_speech`.
 
 Run it: `python -m tests.clouds.elevenlabs --port 8002`. Mishaps of a request: `bad_key`, `quota`, `concurrent`,
 `busy`, `unprocessable`, `slow`, `half_closed`, `stalled`, `reset`, `garbage`, `text_only`. Mishaps of a realtime
@@ -19,6 +21,8 @@ from autobahn.websocket.types import ConnectionDeny
 from twisted.web.resource import Resource
 
 from tests.clouds.ears import Ear, Heard
+from tests.clouds.elevenlabs_speech import Speech, Voices
+from tests.clouds.mouths import Mouth, ToneMouth, mouth_named
 from tests.clouds.web import (
     Cloud,
     Form,
@@ -267,6 +271,7 @@ class ElevenLabs:
     """The whole stand-in.
 
     :param sessions: mishaps of realtime sessions; `mishaps` are those of requests.
+    :param speeches: mishaps of requests to speak; `contexts` are those of sentences over a WebSocket.
     """
 
     def __init__(
@@ -278,13 +283,18 @@ class ElevenLabs:
         mishaps: Iterable[str] = (),
         sessions: Iterable[str] = (),
         slow_s: float = 30,
+        mouth: Mouth | None = None,
+        speeches: Iterable[str] = (),
+        contexts: Iterable[str] = (),
     ) -> None:
+        self.speech = Speech(reactor, mouth or ToneMouth(), REFUSALS, key=key, mishaps=speeches, contexts=contexts)
         self.scribe = Scribe(reactor, ear, key=key, mishaps=mishaps, slow_s=slow_s)
         self.realtime = Realtime(ear, key, sessions)
         self.root = Resource()
         version = Resource()
         self.root.putChild(b"v1", version)
         version.putChild(b"speech-to-text", SpeechToText(self.scribe, self.realtime, reactor))
+        version.putChild(b"text-to-speech", Voices(self.speech))
 
 
 def add_arguments(parser: ArgumentParser) -> None:
@@ -292,6 +302,9 @@ def add_arguments(parser: ArgumentParser) -> None:
     add_common_arguments(parser, 8002)
     parser.add_argument("--slow-s", type=float, default=30, help="delay of the mishap `slow`, seconds")
     parser.add_argument("--session-mishaps", default="", help="comma-separated mishaps of the next realtime sessions")
+    parser.add_argument("--mouth", choices=("real", "tones"), default="real", help="speak for real, or in tones")
+    parser.add_argument("--speech-mishaps", default="", help="comma-separated mishaps of the next requests to speak")
+    parser.add_argument("--context-mishaps", default="", help="comma-separated mishaps of the next spoken contexts")
 
 
 def run(args: Namespace) -> None:
@@ -299,9 +312,16 @@ def run(args: Namespace) -> None:
     from twisted.internet import reactor
 
     any_reactor: Any = reactor
-    sessions = args.session_mishaps.split(",") if args.session_mishaps else ()
     cloud = ElevenLabs(
-        any_reactor, ear_of(args), key=args.key, mishaps=mishaps_of(args), sessions=sessions, slow_s=args.slow_s
+        any_reactor,
+        ear_of(args),
+        key=args.key,
+        mishaps=mishaps_of(args),
+        sessions=filter(None, args.session_mishaps.split(",")),
+        slow_s=args.slow_s,
+        mouth=mouth_named(args.mouth, any_reactor),
+        speeches=filter(None, args.speech_mishaps.split(",")),
+        contexts=filter(None, args.context_mishaps.split(",")),
     )
     port = serve(cloud.root, any_reactor, args.port)
     print(f"ElevenLabs stand-in: base_url = http://127.0.0.1:{port.getHost().port}", flush=True)
