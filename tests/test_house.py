@@ -63,10 +63,19 @@ MAY_IMPORT: dict[str, set[str]] = {
 }
 "Rooms not named here (service, tap, cli, doctor, __init__) build the house and may know every name."
 
-PURE = {"stt/continuity.py", "stt/stretches.py", "web/breaker.py", "gateway/order.py"}
+PURE = {
+    "agent/sentences.py",
+    "tts/unsaid.py",
+    "stt/continuity.py",
+    "stt/stretches.py",
+    "web/breaker.py",
+    "gateway/order.py",
+}
 "Sans-IO as well, without a wire."
 
 IMPURE = {
+    "agent/sentences.py",
+    "tts/unsaid.py",
     "twisted",
     "asyncio",
     "threading",

@@ -13,7 +13,9 @@ from typing import Final
 CLOUDS: Final = {
     "google": "tests.clouds.google",
     "openai": "tests.clouds.openai_audio",
+    "openai_chat": "tests.clouds.openai_chat",
     "openai_speech": "tests.clouds.openai_speech",
+    "gemini": "tests.clouds.gemini",
     "elevenlabs": "tests.clouds.elevenlabs",
 }
 "Name of the command -> module that runs as a program."

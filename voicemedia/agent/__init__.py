@@ -9,6 +9,8 @@ from typing import Final
 PROVIDERS: Final = {
     "diet": "voicemedia.agent.diet",
     "echo": "voicemedia.agent.echo",
+    "gemini": "voicemedia.agent.gemini",
+    "openai": "voicemedia.agent.openai",
     "repeat": "voicemedia.agent.repeat",
 }
 "Name in the configuration -> module with `Options`, `missing` and `make`."
