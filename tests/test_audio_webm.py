@@ -14,6 +14,8 @@ from voicemedia.audio.wav import read_wav
 from voicemedia.audio.webm import WebmReader
 from voicemedia.errors import WireError
 
+pytest.importorskip("av", reason="the extra opus is not installed")
+
 HERE = Path(__file__).parent
 WEBM = (HERE / "vectors/browser/breakfast.webm").read_bytes()
 OGG = (HERE / "vectors/browser/yes.ogg").read_bytes()

@@ -11,6 +11,7 @@ from tests.scripted_talk import sound_of
 from voicemedia.config import Browser, Limits, Route, Server, Turns
 
 VECTORS = Path(__file__).parent / "vectors" / "browser"
+NO_OPUS = "the extra opus is not installed"
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
@@ -74,6 +75,7 @@ def test_a_short_yes_is_answered_though_it_is_far_below_40_kb(house: House) -> N
 
 @pytest.mark.parametrize("name", ["breakfast.webm", "yes.ogg"])
 def test_a_whole_recording_is_a_turn_at_once(house: House, name: str) -> None:
+    pytest.importorskip("av", reason=NO_OPUS)
     page = greeted(house)
     sound = (VECTORS / name).read_bytes()
     page.send("webm_audio", data=b64encode(sound).decode(), mimeType="audio/webm", size=len(sound))
@@ -82,6 +84,7 @@ def test_a_whole_recording_is_a_turn_at_once(house: House, name: str) -> None:
 
 
 def test_chunks_of_a_recorder_are_one_stream_heard_as_it_comes(house: House) -> None:
+    pytest.importorskip("av", reason=NO_OPUS)
     page = greeted(house, "sessionId=S1&stream=1")
     sound = (VECTORS / "breakfast.webm").read_bytes()
     frames = []
@@ -165,6 +168,7 @@ def test_what_is_wrong_is_counted_told_once_and_does_not_end_the_session(house: 
 
 
 def test_corrupt_recordings_are_refused_and_silent_samples_are_not(house: House) -> None:
+    pytest.importorskip("av", reason=NO_OPUS)
     page = greeted(house)
     page.peer.binary(bytes(6400))
     assert page.got() == []

@@ -132,6 +132,7 @@ class BrowserService:
         troubles = self._troubles()
         return {
             "paths": [route.path for route in routes],
+            "full": self._switchboard.full(routes[0]) if routes else "",
             "choose": self._config.browser.choose,
             "defaults": {"agent": routes[0].agent, "stt": routes[0].recognizers[0], "tts": routes[0].tts}
             if routes

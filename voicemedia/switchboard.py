@@ -138,17 +138,21 @@ class Switchboard:
 
     def refusal(self, route: config.Route) -> CallRefused | None:
         """Say why one more connection on this route is refused; None when it is welcome."""
-        reason = ""
-        if self.draining:
-            reason = "draining: this server is about to stop"
-        elif sum(self._held.values()) >= self._limits.max_calls:
-            reason = f"full: limits.max_calls = {self._limits.max_calls}"
-        elif route.max_calls and self._held[route.path] >= route.max_calls:
-            reason = f"full: max_calls = {route.max_calls} of {route.path}"
+        reason = self.full(route)
         if not reason:
             return None
         self.refused += 1
         return CallRefused(reason, RETRY_AFTER_S)
+
+    def full(self, route: config.Route) -> str:
+        """Say why there is no room for one more; empty when there is."""
+        if self.draining:
+            return "draining: this server is about to stop"
+        if sum(self._held.values()) >= self._limits.max_calls:
+            return f"full: limits.max_calls = {self._limits.max_calls}"
+        if route.max_calls and self._held[route.path] >= route.max_calls:
+            return f"full: max_calls = {route.max_calls} of {route.path}"
+        return ""
 
     def hold(self, route: config.Route, change: int) -> None:
         """Count a connection that will be, is or was a call: +1 when it is there, -1 when it is gone."""

@@ -1,0 +1,207 @@
+"""The playground, in a real browser on the real server: every state is looked at, and kept as a picture.
+
+The pictures are in `artifacts/playground`.
+"""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.browsers import make_house
+from tests.chromium import KEEP_WHAT_SOUNDS, MISSING, chromium, likeness, record, sounded
+from tests.test_whole import MISSING as NO_SPEECH
+from tests.test_whole import Server
+from voicemedia.config import Browser
+
+CHECKOUT = Path(__file__).parent.parent
+EXAMPLES = CHECKOUT / "examples"
+PICTURES = CHECKOUT / "artifacts" / "playground"
+EGGS = "i had two eggs and a slice of toast"
+
+in_a_browser = pytest.mark.skipif(bool(MISSING or NO_SPEECH), reason=MISSING or NO_SPEECH or "there")
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    with Server(tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    # The greeting passes, then the caller speaks, hears the answer begin, and speaks into it.
+    spoken = record(
+        tmp_path_factory.mktemp("sound") / "microphone.wav",
+        *(7.0, EXAMPLES / "breakfast.wav", 2.6, EXAMPLES / "yes.wav", 20.0),
+    )
+    with chromium(spoken) as browser:
+        yield browser
+
+
+class Tab:
+    """One page, what came to it, and what it complained of."""
+
+    def __init__(self, browser: Any, server: Server, *scripts: str, **context: Any) -> None:
+        self.context = browser.new_context(
+            permissions=["microphone"], viewport={"width": 900, "height": 1000}, **context
+        )
+        self.page = self.context.new_page()
+        self.complaints: list[str] = []
+        self.received = bytearray()
+        for script in (KEEP_WHAT_SOUNDS, *scripts):
+            self.page.add_init_script(script)
+        self.page.on("console", self._console)
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("websocket", lambda socket: socket.on("framereceived", self._frame))
+        self.page.goto(f"http://127.0.0.1:{server.at}/")
+
+    def _console(self, message: Any) -> None:
+        if message.type == "error":
+            self.complaints.append(message.text)
+
+    def _frame(self, payload: Any) -> None:
+        if isinstance(payload, bytes):
+            self.received += payload
+
+    def see(self, name: str) -> None:
+        PICTURES.mkdir(parents=True, exist_ok=True)
+        self.page.screenshot(path=PICTURES / f"{name}.png", full_page=True)
+
+    def wait_for_state(self, state: str) -> None:
+        self.page.wait_for_selector(f'#state[data-state="{state}"]')
+
+    def turns(self) -> list[str]:
+        return [node.inner_text() for node in self.page.query_selector_all(".turn > div:first-child p:first-of-type")]
+
+    def close(self) -> None:
+        self.context.close()
+        assert self.complaints == []
+
+
+@in_a_browser
+def test_speak_read_hear_interrupt_reload_and_resume(server: Server, browser: Any) -> None:
+    tab = Tab(browser, server)
+    page = tab.page
+    page.wait_for_selector("#stt option:checked", state="attached")
+    tab.see("1-idle")
+    page.click("#settings summary")
+    tab.see("2-choices")
+    page.click("#settings summary")
+
+    page.click("#start")
+    tab.wait_for_state("speaking")
+    page.wait_for_selector(".turn.agent")
+    tab.see("3-greeting")
+    page.wait_for_selector("#guess:not([hidden])")
+    tab.see("4-guess")
+    page.wait_for_selector(".turn.caller")
+    assert tab.turns()[1] == EGGS
+    page.wait_for_selector(".stages .play")
+    tab.see("5-answer")
+    page.wait_for_selector(".turn .unheard")
+    page.wait_for_selector(".turn.caller >> nth=1")
+    tab.see("6-interrupted")
+    assert tab.turns()[3] == "yes"
+    cut = page.inner_text(".turn:has(.unheard) .unheard")
+    assert 0 < len(cut) < len(tab.turns()[2])
+
+    # What was sent sounded, sample by sample: the greeting, of which nothing was cut off.
+    greeting = np.frombuffer(bytes(tab.received[: 2 * 32_000]), "<i2").astype(float)
+    assert likeness(sounded(page), greeting) > 0.99
+
+    before = tab.turns()[:4]
+    page.reload()
+    page.wait_for_selector("#start:has-text('Go on talking')")
+    tab.see("7-reloaded")
+    page.fill("#words", "and a coffee")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".turn:has-text('and a coffee')")
+    page.wait_for_selector(".turn.agent:has-text('coffee')")
+    assert tab.turns()[:4] == before
+    tab.see("8-resumed")
+    page.set_viewport_size({"width": 360, "height": 740})
+    page.emulate_media(color_scheme="dark")
+    tab.see("9-phone-dark")
+    assert page.evaluate("document.documentElement.scrollWidth") <= 360
+    page.click("#end")
+    tab.wait_for_state("over")
+    tab.close()
+
+
+@in_a_browser
+def test_opus_of_the_recorder_is_understood(server: Server, browser: Any) -> None:
+    tab = Tab(browser, server)
+    tab.page.click("#settings summary")
+    tab.page.select_option("#format", "opus")
+    tab.page.click("#settings summary")
+    tab.page.click("#start")
+    tab.page.wait_for_selector(".turn.caller")
+    assert tab.turns()[1] == EGGS
+    tab.page.keyboard.press("Escape")
+    tab.close()
+
+
+@in_a_browser
+def test_a_refused_microphone_is_explained_and_typing_goes_on_by_keyboard(server: Server, browser: Any) -> None:
+    refuse = "navigator.mediaDevices.getUserMedia = async () => { throw new DOMException('', 'NotAllowedError'); };"
+    tab = Tab(browser, server, refuse)
+    page = tab.page
+    page.focus("#start")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#problem:not([hidden])")
+    assert "Allow it for this site" in page.inner_text("#problem")
+    assert page.evaluate("document.activeElement.id") == "words"
+    page.keyboard.type("two eggs")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".turn.caller:has-text('two eggs')")
+    page.wait_for_selector(".turn.agent:has-text('eggs')")
+    tab.see("10-no-microphone")
+    assert "pause awaited" not in page.inner_text(".turn.agent:has(.stages)")
+    tab.close()
+
+
+@in_a_browser
+def test_a_full_server_says_so_and_the_page_gets_in_when_there_is_room(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("full")
+    with Server(folder, "[limits]\nmax_calls = 1\n") as server:
+        first, second = Tab(browser, server), Tab(browser, server)
+        first.page.fill("#words", "hello")
+        first.page.keyboard.press("Enter")
+        first.page.wait_for_selector(".turn.agent")
+        second.page.fill("#words", "hello")
+        second.page.keyboard.press("Enter")
+        second.page.wait_for_selector("#problem:has-text('takes no more conversations')")
+        second.see("11-full")
+        first.page.click("#end")
+        first.close()
+        second.page.wait_for_selector(".turn.agent")
+        second.context.close()
+
+
+def test_the_page_takes_nothing_from_elsewhere() -> None:
+    house = make_house()
+    for path in ("/", "/playground/playground.js", "/playground/playground.css", "/playground/icon.svg"):
+        status, body = house.get(path)
+        assert status == 200
+        # The name of SVG's language is no address, and one sentence speaks of https://.
+        assert not re.findall(r"https?://(?!www\.w3\.org/2000/svg| or on localhost)", body)
+    for path in ("/playground", "/playground/nothing.js", "/playground/../config.py", "/playground/a/b"):
+        assert house.get(path)[0] == 404
+
+
+def test_the_page_may_load_and_connect_to_nothing_but_its_own_server() -> None:
+    peer = make_house().connect("/", Upgrade="", Connection="close")
+    policy = peer.headers["content-security-policy"]
+    assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; ")
+    assert "connect-src 'self' ws://127.0.0.1:8000 wss://127.0.0.1:8000;" in policy
+    assert peer.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_the_page_can_be_turned_off() -> None:
+    assert make_house(browser=Browser(playground=False)).get("/")[0] == 404

@@ -1,0 +1,353 @@
+// Joins the page, the sound and the connection.
+
+import { Connection } from "./connection.js";
+import { ConversationView } from "./conversation.js";
+import { Picture } from "./picture.js";
+import { openMicrophone, openSpeaker } from "./sound.js";
+
+const STATES = {
+  idle: "Not connected",
+  connecting: "Connecting …",
+  listening: "Listening",
+  hearing: "Hearing you",
+  thinking: "Thinking",
+  speaking: "Speaking",
+  announcing: "Speaking",
+  over: "The conversation has ended",
+  lost: "Connection lost, trying again …",
+};
+const MICROPHONE_PROBLEMS = {
+  NotAllowedError: "The microphone is blocked. Allow it for this site in the address bar and press the button again, or type below.",
+  NotFoundError: "No microphone was found. Plug one in and press the button again, or type below.",
+  NotReadableError: "Another program holds the microphone. Close it and press the button again, or type below.",
+  SecurityError: "Browsers give the microphone only to pages by https:// or on localhost. Open this page that way, or type below.",
+  NotSupportedError: "This browser can neither send samples nor record Opus. Try another one, or type below.",
+};
+const KINDS = ["stt", "agent", "tts"];
+const STORE = "voicemedia.session";
+
+const $ = (id) => document.getElementById(id);
+const view = new ConversationView($("conversation"), $("scroll"));
+const picture = new Picture($("picture"));
+let choices = null;
+let call = null;
+
+// --- what the page shows ---
+
+function showState(name) {
+  $("state").dataset.state = name;
+  $("state").textContent = STATES[name];
+  $("interrupt").disabled = !["speaking", "thinking"].includes(name);
+}
+
+function showProblem(text) {
+  $("problem").textContent = text;
+  $("problem").hidden = !text;
+}
+
+function showGuess(text) {
+  $("guess").hidden = !text;
+  $("guess-text").textContent = text;
+}
+
+function showControls(on, withMicrophone) {
+  $("start").hidden = on && withMicrophone;
+  $("start").textContent = on ? "Use the microphone" : sessionName() ? "Go on talking" : "Start talking";
+  for (const id of ["interrupt", "end"]) $(id).hidden = !on;
+  for (const id of ["mute", "level-row"]) $(id).hidden = !(on && withMicrophone);
+  $("mute").setAttribute("aria-pressed", "false");
+  picture.run(on);
+}
+
+// --- the session's name, kept so that a closed page goes on where it stopped ---
+
+function sessionName() {
+  try {
+    return localStorage.getItem(STORE);
+  } catch {
+    return null;
+  }
+}
+
+function keepSession(name) {
+  try {
+    name ? localStorage.setItem(STORE, name) : localStorage.removeItem(STORE);
+  } catch {
+    // Private windows may keep nothing; the session then ends with the page.
+  }
+}
+
+function newName() {
+  return Array.from(crypto.getRandomValues(new Uint8Array(16)), (byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+// --- the call ---
+
+class Call {
+  constructor() {
+    this.name = sessionName() ?? newName();
+    keepSession(this.name);
+    this.floor = "listening";
+    this.speaking = false;
+    this.agentTurn = { number: 0, at: 0 };
+    this.soundAt = null;
+    this.played = { ms: 0, at: -Infinity };
+    this.typed = false;
+    this.hangoverMs = 0;
+    this.microphone = null;
+  }
+
+  async begin() {
+    showState("connecting");
+    this.speaker = await openSpeaker({
+      onMark: (number) => this.connection?.send({ type: "marked", number }),
+      onPlaying: (playing) => this.onPlaying(playing),
+      onPeak: (peak) => picture.peak("agent", peak),
+    });
+    this.connection = new Connection(this.url(), {
+      onMessage: (message) => this.take(message),
+      onSound: (sound) => this.play(sound),
+      onState: (state, reason) => this.onConnection(state, reason),
+    });
+    showControls(true, false);
+  }
+
+  url() {
+    const url = new URL(choices?.paths[0] ?? "/audio-stream", location.href);
+    url.protocol = url.protocol.replace("http", "ws");
+    url.searchParams.set("sessionId", this.name);
+    url.searchParams.set("stream", "1");
+    url.searchParams.set("time_zone", Intl.DateTimeFormat().resolvedOptions().timeZone ?? "");
+    if (choices?.choose) for (const kind of KINDS) if ($(kind).value) url.searchParams.set(kind, $(kind).value);
+    return url;
+  }
+
+  async listen() {
+    try {
+      this.microphone = await openMicrophone(this.speaker.context, $("format").value, {
+        onSound: (sound) => this.connection.send(sound),
+        onPeak: (peak) => {
+          $("level").value = Math.sqrt(peak);
+          picture.peak("you", peak);
+        },
+      });
+      showControls(true, true);
+      showProblem("");
+    } catch (error) {
+      showProblem(MICROPHONE_PROBLEMS[error.name] ?? `The microphone does not work (${error.message}). You can type below.`);
+      $("words").focus();
+    }
+  }
+
+  take({ type, data }) {
+    const act = {
+      session: () => this.onSession(data),
+      transcript: () => showGuess(data.final ? "" : data.text),
+      speech: () => this.onSpeech(data.speaking),
+      floor: () => this.onFloor(data.state),
+      turn: () => this.onTurn(data),
+      mark: () => this.speaker.mark(data.number),
+      clear: () => {
+        this.soundAt = null;
+        this.speaker.clear();
+      },
+      error: () => showProblem(data.message),
+      status: () => (this.lastWords = data.message),
+    }[type];
+    act?.();
+  }
+
+  onSession(data) {
+    view.clear();
+    this.hangoverMs = data.hangoverMs;
+    for (const turn of data.turns) view.show(turn, data.hangoverMs);
+    this.typed = false;
+    $("empty").hidden = data.turns.length > 0;
+    $("chosen").textContent = `(${data.stt}, ${data.agent}, ${data.tts})`;
+    this.show();
+  }
+
+  onTurn(turn) {
+    $("empty").hidden = true;
+    const isNew = !view.items.has(turn.number);
+    if (isNew) picture.turn(turn.who === "caller" ? "you" : "agent");
+    if (turn.who === "caller") showGuess("");
+    // Typed words need no pause after them.
+    view.show(turn, this.typed ? null : this.hangoverMs);
+    if (isNew && turn.who === "agent") this.onAnswer(turn.number);
+  }
+
+  onAnswer(number) {
+    this.typed = false;
+    this.agentTurn = { number, at: performance.now() };
+    // Its first sound may have come before it.
+    if (this.agentTurn.at - this.played.at < 500) view.played(number, this.played.ms);
+  }
+
+  onSpeech(speaking) {
+    this.speaking = speaking;
+    this.show();
+  }
+
+  onFloor(state) {
+    this.floor = state;
+    this.show();
+  }
+
+  show() {
+    showState(this.speaking && this.floor !== "speaking" ? "hearing" : this.floor);
+  }
+
+  play(sound) {
+    this.soundAt ??= performance.now();
+    this.speaker.play(sound);
+  }
+
+  onPlaying(playing) {
+    if (!playing) {
+      this.soundAt = null;
+    } else if (this.soundAt !== null) {
+      const { outputLatency = 0 } = this.speaker.context;
+      const at = performance.now();
+      this.played = { ms: at - this.soundAt + outputLatency * 1000, at };
+      if (at - this.agentTurn.at < 500) view.played(this.agentTurn.number, this.played.ms);
+    }
+  }
+
+  async onConnection(state, reason) {
+    if (state === "open") {
+      if (this.problemOfConnection) showProblem("");
+      this.problemOfConnection = false;
+      this.show();
+    } else if (state === "lost") {
+      showState("lost");
+      this.speaker.clear();
+      const why = await whyNot();
+      if (why && call === this) {
+        this.problemOfConnection = true;
+        showProblem(why);
+      }
+    } else if (call === this) {
+      if (state === "failed") showProblem("The server cannot be reached. Check that it runs, then press the button again.");
+      else if (this.lastWords && reason !== "caller_hung_up") showProblem(this.lastWords);
+      this.end(reason);
+    }
+  }
+
+  end(reason = "") {
+    call = null;
+    if (reason === "agent_hung_up" || reason === "caller_hung_up") keepSession(null);
+    this.microphone?.close();
+    // What was said last may still sound.
+    setTimeout(() => this.speaker.close(), 1000);
+    showGuess("");
+    showControls(false);
+    showState("over");
+  }
+
+  hangUp() {
+    this.connection.close();
+    this.speaker.clear();
+    this.end("caller_hung_up");
+  }
+}
+
+async function whyNot() {
+  try {
+    const now = await (await fetch("/playground/choices")).json();
+    return now.full ? `The server takes no more conversations (${now.full}). Wait a moment; this page tries again.` : "";
+  } catch {
+    return "";
+  }
+}
+
+async function connected() {
+  if (call) return call;
+  showProblem("");
+  call = new Call();
+  try {
+    await call.begin();
+  } catch (error) {
+    showProblem(`This browser cannot play the answers (${error.message}). Try a current Firefox, Chrome or Safari.`);
+  }
+  return call;
+}
+
+// --- choices ---
+
+async function loadChoices() {
+  try {
+    choices = await (await fetch("/playground/choices")).json();
+  } catch {
+    showProblem("The server does not answer. Check that it runs, then load this page again.");
+    return;
+  }
+  if (!choices.paths.length) {
+    showProblem('No route of this server takes browsers: add a [[routes]] with carrier = "browser" to its configuration.');
+    $("start").disabled = true;
+  }
+  const reasons = document.createElement("ul");
+  for (const kind of KINDS) {
+    $(kind).disabled = !choices.choose;
+    for (const { name, available, reason } of choices[kind]) {
+      const option = new Option(available ? name : `${name} (not available)`, name, name === choices.defaults[kind]);
+      option.disabled = !available;
+      option.selected = available && name === choices.defaults[kind];
+      $(kind).append(option);
+      if (!available) reasons.append(Object.assign(document.createElement("li"), { textContent: `${name}: ${reason}` }));
+      if (!available && name === choices.defaults[kind]) showProblem(missing(kind, name, reason));
+    }
+  }
+  if (reasons.childElementCount) $("reasons").replaceChildren("Not available here:", reasons);
+}
+
+function missing(kind, name, reason) {
+  const part = { stt: "Speech is not understood", agent: "Nobody answers", tts: "Answers come in writing only" }[kind];
+  return `${part}: ${name} does not work here. ${reason}`;
+}
+
+// --- buttons and keys ---
+
+$("start").addEventListener("click", async () => {
+  $("start").disabled = true;
+  await (await connected()).listen();
+  $("start").disabled = false;
+  if (!$("mute").hidden) $("mute").focus();
+});
+$("end").addEventListener("click", () => {
+  call?.hangUp();
+  $("start").focus();
+});
+$("mute").addEventListener("click", () => {
+  const muted = $("mute").getAttribute("aria-pressed") !== "true";
+  $("mute").setAttribute("aria-pressed", String(muted));
+  call?.microphone?.mute(muted);
+  if (muted) call?.connection.send({ type: "end_of_speech" });
+});
+$("interrupt").addEventListener("click", () => call?.connection.send({ type: "interrupt" }));
+document.addEventListener("keydown", ({ key }) => {
+  if (key === "Escape" && !$("interrupt").disabled) $("interrupt").click();
+});
+$("forget").addEventListener("click", () => {
+  call?.hangUp();
+  keepSession(null);
+  view.clear();
+  showControls(false);
+  showState("idle");
+  $("empty").hidden = false;
+});
+$("typing").addEventListener("submit", async (event) => {
+  event.preventDefault();
+  const text = $("words").value.trim();
+  if (!text) return;
+  const now = await connected();
+  const { connection } = now;
+  if (connection.socket.readyState === WebSocket.CONNECTING) {
+    await new Promise((resolve) => connection.socket.addEventListener("open", resolve, { once: true }));
+  }
+  now.typed = connection.send({ type: "text_message", data: text, timestamp: Date.now() });
+  if (now.typed) $("words").value = "";
+});
+
+showControls(false);
+loadChoices();
