@@ -25,12 +25,26 @@ MARGIN: Final = 3.4
 "Thousandths of log likelihood a frame over which confidence falls from 1 to 0."
 EDGES: Final = 15
 "Frames added to the words: their first and last phone always fit badly, which would weigh most on a `no`."
+NO_MEAN: Final = ",".join(["0"] * 13)
+"The cepstral mean of our features: it has been taken off (`pocketsphinx_features`)."
 VARIANT: Final = re.compile(r"\(\d+\)$")
 
 
 def decoder(**options: Any) -> Any:
     """Make a decoder that is quiet."""
     return pocketsphinx.Decoder(loglevel="FATAL", **options)
+
+
+def _begin(each: Any) -> None:
+    # Without it the channel of one caller colors the next, and results depend on who spoke before.
+    each.reinit_feat()
+    each.start_utt()
+
+
+def _hear(each: Any, cepstra: bytes) -> None:
+    # Said anew each time: after 8 s the decoder would take off a mean of its own.
+    each.set_cmn(NO_MEAN)
+    each.process_cep(cepstra, False, False)
 
 
 class Dictation:
@@ -42,14 +56,12 @@ class Dictation:
         self._decoder = decoder()
 
     def begin(self) -> None:
-        """Begin an utterance, forgetting the channel of the caller before."""
-        # Without it the cepstral mean of one caller colors the next, and results depend on who spoke before.
-        self._decoder.reinit_feat()
-        self._decoder.start_utt()
+        """Begin an utterance, forgetting the caller before."""
+        _begin(self._decoder)
 
-    def hear(self, pcm: bytes) -> None:
-        """Decode the next sound."""
-        self._decoder.process_raw(pcm, False, False)
+    def hear(self, cepstra: bytes) -> None:
+        """Decode what comes next."""
+        _hear(self._decoder, cepstra)
 
     def guess(self) -> str:
         """Return the words so far."""
@@ -92,15 +104,14 @@ class GrammarEars:
         self._decoder.activate_search("grammar")
 
     def begin(self) -> None:
-        """Begin an utterance, forgetting the channel of the caller before."""
+        """Begin an utterance, forgetting the caller before."""
         for each in (self._decoder, self._phones):
-            each.reinit_feat()
-            each.start_utt()
+            _begin(each)
 
-    def hear(self, pcm: bytes) -> None:
-        """Decode the next sound."""
-        self._decoder.process_raw(pcm, False, False)
-        self._phones.process_raw(pcm, False, False)
+    def hear(self, cepstra: bytes) -> None:
+        """Decode what comes next."""
+        for each in (self._decoder, self._phones):
+            _hear(each, cepstra)
 
     def guess(self) -> str:
         """Return the words so far."""

@@ -9,7 +9,6 @@ import msgspec
 
 RATE_HZ: Final = 16000
 "What the acoustic model was trained on."
-BYTES_PER_MS: Final = RATE_HZ // 1000 * 2
 
 
 class Setup(msgspec.Struct, frozen=True):
