@@ -24,7 +24,9 @@ from voicemedia.sections import Grpc as Grpc
 from voicemedia.sections import Network as Network
 from voicemedia.sections import Positive as Positive
 from voicemedia.sections import Section as Section
+from voicemedia.sections import Sip as Sip
 from voicemedia.sections import Stream as Stream
+from voicemedia.sections import Trunk as Trunk
 from voicemedia.sections import networks as networks
 
 S = TypeVar("S", bound=msgspec.Struct)
@@ -223,6 +225,7 @@ class Config(Section, frozen=True):
     stream: Stream = Stream()
     browser: Browser = Browser()
     grpc: Grpc = Grpc()
+    sip: Sip = Sip()
     log: Log = Log()
     stt: Mapping[str, Table] = msgspec.field(default_factory=dict)
     "Recognizers by name: `provider` (default: the name) and the provider's options."
@@ -232,12 +235,39 @@ class Config(Section, frozen=True):
     "Agents by name, the same way."
     routes: tuple[Route, ...] = DEFAULT_ROUTES
     "Where calls go; given routes replace all of the default ones."
+    trunks: tuple[Trunk, ...] = (Trunk("local"),)
+    "Who may call over SIP; given trunks replace the default one, which is this machine."
 
     def __post_init__(self) -> None:
         seen: dict[str, int] = {}
         for number, route in enumerate(self.routes):
             if (first := seen.setdefault(route.path, number)) != number:
                 raise ValueError(f"routes[{number}].path: {route.path} is already routes[{first}]; remove one")
+        names = [trunk.name for trunk in self.trunks]
+        for number, name in enumerate(names):
+            if (first := names.index(name)) != number:
+                raise ValueError(f"trunks[{number}].name: {name} is already trunks[{first}]; choose another")
+
+    @property
+    def answering(self) -> Iterator[tuple[str, Route]]:
+        """Yield (key, route) of everything that is answered by an agent; a trunk is the route `/sip/NAME`."""
+        for number, route in enumerate(self.routes):
+            yield f"routes[{number}]", route
+        if self.sip.enabled:
+            for number, trunk in enumerate(self.trunks):
+                yield f"trunks[{number}]", route_of_trunk(trunk)
+
+
+def route_of_trunk(trunk: Trunk) -> Route:
+    """Return the route that the calls of a trunk go by."""
+    return Route(
+        f"/sip/{trunk.name}",
+        agent=trunk.agent,
+        stt=trunk.stt,
+        tts=trunk.tts,
+        language=trunk.language,
+        max_calls=trunk.max_calls,
+    )
 
 
 class Secret:
@@ -284,6 +314,8 @@ def secrets_named(config: Config) -> Iterator[tuple[str, str]]:
         for key in ("secret_env", "token_env"):
             if name := getattr(route, key):
                 yield f"routes[{number}].{key}", name
+    named = [(f"trunks[{number}].secret_env", trunk.secret_env) for number, trunk in enumerate(config.trunks)]
+    yield from (each for each in named if each[1] and config.sip.enabled)
 
 
 def config_path() -> str | None:

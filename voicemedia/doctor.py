@@ -100,7 +100,7 @@ def _providers(config: Config) -> Iterator[Finding]:
 
 def _paths(config: Config, provider: Wanted) -> list[str]:
     field = "agent" if provider.kind == "agents" else provider.kind
-    return [route.path for route in config.routes if getattr(route, field) == provider.name]
+    return [route.path for _, route in config.answering if getattr(route, field) == provider.name]
 
 
 def _unused(config: Config) -> Iterator[Finding]:

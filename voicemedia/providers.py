@@ -109,10 +109,10 @@ def wanted(config: Config) -> list[Wanted]:
         tables: Mapping[str, Table] = getattr(config, kind)
         field = "agent" if kind == "agents" else kind
         asked: dict[str, list[str]] = {name: [] for name in tables}
-        for number, route in enumerate(config.routes):
+        for key, route in config.answering:
             for name in {"stt": route.recognizers, "tts": route.voices, "agents": (route.agent,)}[kind]:
                 if name != NOBODY or kind == "agents":
-                    asked.setdefault(name, []).append(f"routes[{number}].{field}")
+                    asked.setdefault(name, []).append(f"{key}.{field}")
         if kind == "stt":
             for key, name in _named_by_stream(config):
                 asked.setdefault(name, []).append(key)

@@ -1,6 +1,7 @@
 """What all tables of the configuration share, and the tables of speech to text as a service."""
 
 import ipaddress
+import re
 from typing import Annotated, Literal
 
 import msgspec
@@ -130,3 +131,91 @@ class Grpc(Section, frozen=True):
             raise ValueError("client_ca: needs certificate and private_key, too")
         if self.ingest_port == self.speech_port != 0:
             raise ValueError("speech_port: must differ from ingest_port")
+
+
+Port = Annotated[int, Meta(ge=0, le=65535)]
+
+
+class Sip(Section, frozen=True):
+    """The SIP side: where trunks, PBXs and softphones call."""
+
+    enabled: bool = False
+    "Whether SIP is served."
+    host: str = "127.0.0.1"
+    "Address to bind, for signalling and sound."
+    port: Port = 5060
+    "UDP and TCP port; 0 lets the system choose."
+    tls_port: Port = 5061
+    "TLS port, served when there is a certificate; 0 lets the system choose."
+    certificate: str = ""
+    "PEM file with the certificate chain; empty: no TLS."
+    private_key: str = ""
+    "PEM file with its key."
+    public_address: str = ""
+    "Our address as peers see it, from behind a NAT; empty: the one they reach."
+    rtp_first_port: Port = 10_000
+    "Ports for sound, two for each call: the first; 0 lets the system choose."
+    rtp_last_port: Port = 19_999
+    "The last of them."
+    no_rtp_s: Positive = 30
+    "A caller whose sound stays away for this long has vanished, in seconds; not while on hold."
+    messages_per_s: Positive = 1000
+    "SIP messages taken from one address; more are dropped unread."
+
+    def __post_init__(self) -> None:
+        if bool(self.certificate) != bool(self.private_key):
+            raise ValueError("certificate: certificate and private_key go together; give both or none")
+        if self.rtp_first_port and self.rtp_last_port <= self.rtp_first_port:
+            raise ValueError("rtp_last_port: must be greater than rtp_first_port")
+        if self.public_address:
+            networks((self.public_address,), "public_address")
+
+
+class Trunk(Section, frozen=True):
+    """Whoever may call over SIP, and who answers."""
+
+    name: str
+    "Shown in logs and metrics; the route of its calls is `/sip/NAME`."
+    peers: tuple[str, ...] = ("127.0.0.0/8", "::1")
+    "Networks (CIDR) its requests come from; requests from elsewhere get no answer at all."
+    server: str = ""
+    "`host` or `host:port` that we register with and probe; empty: neither."
+    transport: Literal["udp", "tcp", "tls"] = "udp"
+    "How we reach `server`."
+    register: bool = False
+    "Register with `server` as `user`, and stay registered."
+    user: str = ""
+    "Our name at the provider."
+    secret_env: str = ""
+    "Environment variable with the password for `user`; empty: none is asked for."
+    expires_s: Annotated[int, Meta(ge=60, le=86_400)] = 600
+    "How long a registration is asked for, in seconds."
+    probe_s: Count = 0
+    "Seconds between OPTIONS to `server`; 0: none."
+    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
+    "Codecs in the order we prefer them."
+    ptime_ms: Literal[10, 20, 30, 40] = 20
+    "Sound in a packet when the peer does not say, in ms."
+    agent: str = "diet"
+    "Name of an agent, as in a route."
+    stt: str | tuple[str, ...] = "pocketsphinx"
+    "Name of a recognizer or several, as in a route."
+    tts: str | tuple[str, ...] = "espeak"
+    "Name of a synthesizer or several, as in a route."
+    language: str = "en"
+    "Language of the talk (BCP 47)."
+    max_calls: Count = 0
+    "Calls at the same time; 0: only `limits.max_calls`."
+    full: Literal[503, 486, 480] = 503
+    "What a call too many is answered: 503 with Retry-After lets carriers try elsewhere, 486 is busy."
+
+    def __post_init__(self) -> None:
+        if not re.fullmatch(r"[A-Za-z0-9._~-]+", self.name):
+            raise ValueError("name: expected letters, digits and ._~- only")
+        networks(self.peers, "peers")
+        if not self.codecs:
+            raise ValueError("codecs: name at least one")
+        if (self.register or self.probe_s) and not self.server:
+            raise ValueError("server: registering and probing need one")
+        if self.register and not self.user:
+            raise ValueError("user: registering needs one")

@@ -37,6 +37,8 @@ from voicemedia.protocols.twilio_wire import TWILIO
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
 from voicemedia.recognizers import Recognizers
 from voicemedia.setting import Setting
+from voicemedia.sip_bridge.bridge import Bridge
+from voicemedia.sip_service import make_bridge
 from voicemedia.speech_service import SpeechService
 from voicemedia.switchboard import Line, Switchboard
 from voicemedia.ticker import MONOTONIC_S, Ticker
@@ -74,6 +76,9 @@ class MediaServer(MultiService):
         self.metrics.recognizers = self._recognizers.read
         self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._recognizers, self.troubles)
         self.gateways = Gateways(config, reactor, self._ticker.now_ms, self.speech.gateway_sessions())
+        self.sip: Bridge | None = (
+            make_bridge(config, reactor, self.switchboard, self._ticker, self._line) if config.sip.enabled else None
+        )
         self.metrics.live_sessions = self._live_sessions
         world = World(self.switchboard, self.metrics, self.troubles, self._transcribing, self._recognizers.read)
         self.browsers = BrowserService(
@@ -182,7 +187,7 @@ class MediaServer(MultiService):
         return {
             f"{kind}.{name}": self._troubles.get(f"{kind}.{name}") or provider.trouble
             for (kind, name), provider in self._providers.items()
-        }
+        } | (self.sip.troubles() if self.sip else {})
 
     # --- opening ---
 
@@ -198,6 +203,8 @@ class MediaServer(MultiService):
             else:
                 maybeDeferred(provider.start).addErrback(self._not_started, key)
         self.gateways.start()
+        if self.sip is not None:
+            self.sip.start()
         self.port = self._reactor.listenTCP(server.port, self._site, backlog=server.backlog, interface=server.host)
         address = cast(Any, self.port).getHost()
         for route in self._config.routes:
@@ -246,9 +253,13 @@ class MediaServer(MultiService):
         if self.port is not None:
             await maybeDeferred(self.port.stopListening)
         gateways = Deferred.fromCoroutine(self.gateways.drain())
+        if self.sip is not None:
+            self.sip.unregister()
         await self.switchboard.drain()
         await gateways
         await self._close_sockets()
+        if self.sip is not None:
+            await self.sip.stop()
         await self.gateways.stop()
         self._ticker.stop()
         await DeferredList([maybeDeferred(provider.stop) for provider in self._providers.values()], consumeErrors=True)

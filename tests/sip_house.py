@@ -1,0 +1,173 @@
+"""A server that serves SIP on real loopback sockets, and a telephone that knows nothing of our SIP code."""
+# Twisted carries types, but not everywhere.
+# mypy: disallow-untyped-calls=False
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+from twisted.internet import reactor as twisted_reactor
+from twisted.internet.defer import Deferred
+from twisted.internet.protocol import DatagramProtocol
+from twisted.internet.task import deferLater
+
+from voicemedia.config import Config, Grpc, Limits, Server, Sip, Trunk
+from voicemedia.service import MediaServer
+from voicemedia.sip_bridge.bridge import Bridge
+from voicemedia.sip_bridge.rtp_wire import Packet
+
+reactor: Any = twisted_reactor
+
+ECHO = Trunk("test", agent="echo", stt="none", tts="none")
+PCMA_SILENCE = b"\xd5" * 160
+
+
+@asynccontextmanager
+async def serving(*trunks: Trunk, **sip: Any) -> AsyncIterator[MediaServer]:
+    """Run a server on ports the system chooses."""
+    settings = Sip(enabled=True, port=0, tls_port=0, rtp_first_port=0, **sip)
+    config = Config(
+        server=Server(port=0),
+        limits=Limits(drain_s=0),
+        grpc=Grpc(enabled=False),
+        routes=(),
+        sip=settings,
+        trunks=trunks or (ECHO,),
+    )
+    server = MediaServer(config, reactor)
+    server.startService()
+    try:
+        yield server
+    finally:
+        await server.stopService()
+
+
+def bridge_of(server: MediaServer) -> Bridge:
+    assert server.sip is not None
+    return server.sip
+
+
+def pause(seconds: float) -> "Deferred[None]":
+    waited: Deferred[None] = deferLater(reactor, seconds)
+    return waited
+
+
+async def until(true: Callable[[], object], patience_s: float = 4) -> None:
+    """Let the reactor run until something is so."""
+    for _ in range(int(patience_s * 200)):
+        if true():
+            return
+        await pause(0.005)
+    raise AssertionError("it did not come to pass")
+
+
+class Socket(DatagramProtocol):
+    """Keeps what comes."""
+
+    def __init__(self) -> None:
+        self.got: list[bytes] = []
+        self.sources: list[tuple[str, int]] = []
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        self.got.append(datagram)
+        self.sources.append((addr[0], addr[1]))
+
+
+class Telephone:
+    """Calls by messages written by hand."""
+
+    def __init__(self, server: MediaServer, host: str = "127.0.0.1") -> None:
+        self.host = host
+        self.signals, self.sound, self.reports = Socket(), Socket(), Socket()
+        self._ports = [reactor.listenUDP(0, each, interface=host) for each in (self.signals, self.sound, self.reports)]
+        self.port, self.sound_port, self.report_port = (each.getHost().port for each in self._ports)
+        self.server = ("127.0.0.1", bridge_of(server).ports.port)
+        self.call_id, self.to_tag, self._cseq = f"{self.port}@phone", "", 0
+        self.sound_to = ("127.0.0.1", 0)
+        self._sequence = self._timestamp = 0
+        self.ssrc = 0x1234
+
+    async def close(self) -> None:
+        if self.to_tag and not self.requests("BYE"):
+            self.request("BYE")
+            await pause(0.02)
+        for each in self._ports:
+            await each.stopListening()
+
+    # --- signalling ---
+
+    def send(self, text: str) -> None:
+        self.signals.transport.write(text.replace("\n", "\r\n").encode(), self.server)  # type: ignore[union-attr]
+
+    def request(self, method: str, body: str = "", *, kind: str = "sdp", cseq: int = 0, branch: str = "") -> None:
+        if not cseq:
+            self._cseq += 1
+        number = cseq or self._cseq
+        content = f"Content-Type: application/{kind}\n" if body else ""
+        size = len(body.replace("\n", "\r\n"))
+        self.send(
+            f"{method} sip:bot@127.0.0.1 SIP/2.0\n"
+            f"Via: SIP/2.0/UDP {self.host}:{self.port};branch=z9hG4bK{branch or f'{method}{number}{self.port}'};rport\n"
+            f'Max-Forwards: 70\nFrom: "Asha" <sip:+919800000001@phone>;tag=me\n'
+            f"To: <sip:bot@127.0.0.1>{self.to_tag}\nCall-ID: {self.call_id}\nCSeq: {number} {method}\n"
+            f"Contact: <sip:me@{self.host}:{self.port}>\n{content}Content-Length: {size}\n\n{body}"
+        )
+
+    def sdp(self, lines: str = "", *, formats: str = "8 101", direction: str = "sendrecv", version: int = 1) -> str:
+        return (
+            f"v=0\no=- 1 {version} IN IP4 {self.host}\ns=-\nc=IN IP4 {self.host}\nt=0 0\n"
+            f"m=audio {self.sound_port} RTP/AVP {formats}\na=rtpmap:101 telephone-event/8000\n"
+            f"a=rtcp:{self.report_port}\na={direction}\n{lines}"
+        )
+
+    def responses(self, method: str = "INVITE") -> list[str]:
+        texts = [got.decode() for got in self.signals.got]
+        return [text for text in texts if text.startswith("SIP/2.0") and f" {method}\r\n" in text]
+
+    def requests(self, method: str) -> list[str]:
+        return [got.decode() for got in self.signals.got if got.startswith(method.encode())]
+
+    async def answer(self, method: str = "INVITE") -> str:
+        """Wait for a final response; take tag and address from it."""
+        self.signals.got = [got for got in self.signals.got if not got.startswith(b"SIP/2.0")]
+        await until(lambda: [text for text in self.responses(method) if not text.startswith("SIP/2.0 1")])
+        text = [text for text in self.responses(method) if not text.startswith("SIP/2.0 1")][-1]
+        for line in text.split("\r\n"):
+            if line.startswith("To:") and "tag=" in line and text.startswith("SIP/2.0 2"):
+                self.to_tag = ";" + line[line.index("tag=") :]
+            if line.startswith("m=audio"):
+                self.sound_to = ("127.0.0.1", int(line.split()[1]))
+        return text
+
+    async def call(self, sdp: str | None = None) -> str:
+        """Call and acknowledge; return the answer."""
+        self.request("INVITE", self.sdp() if sdp is None else sdp)
+        text = await self.answer()
+        if text.startswith("SIP/2.0 2"):
+            self.request("ACK", cseq=self._cseq)
+        return text
+
+    async def hang_up(self) -> str:
+        self.request("BYE")
+        return await self.answer("BYE")
+
+    def agree(self, request: str) -> None:
+        """Answer a request of the server's with 200."""
+        kept = ("via:", "from:", "to:", "call-id:", "cseq:")
+        lines = [line for line in request.split("\r\n\r\n")[0].split("\r\n")[1:] if line.lower().startswith(kept)]
+        self.send("\n".join(["SIP/2.0 200 OK", *lines, "Content-Length: 0", "", ""]))
+
+    # --- sound ---
+
+    def say(self, payload: bytes = PCMA_SILENCE, *, kind: int = 8, socket: Socket | None = None) -> None:
+        packet = Packet(kind, self._sequence, self._timestamp, self.ssrc, payload)
+        self._sequence, self._timestamp = self._sequence + 1, self._timestamp + len(payload)
+        (socket or self.sound).transport.write(packet.encode(), self.sound_to)  # type: ignore[union-attr]
+
+    async def talk(self, payloads: list[bytes], kind: int = 8) -> None:
+        """Say packets at the speed of speech."""
+        due_s = reactor.seconds()
+        for payload in payloads:
+            self.say(payload, kind=kind)
+            due_s += len(payload) / 8000
+            await pause(max(0.0, due_s - reactor.seconds()))

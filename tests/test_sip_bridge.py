@@ -1,0 +1,266 @@
+"""Calls over real loopback sockets: signalling and sound, as a telephone sees the server."""
+
+import math
+import random
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+
+from tests.in_reactor import in_reactor
+from tests.sip_house import ECHO, PCMA_SILENCE, Socket, Telephone, bridge_of, pause, reactor, serving, until
+from voicemedia.audio.g711 import encode_alaw
+from voicemedia.config import Trunk
+from voicemedia.service import MediaServer
+from voicemedia.sip_bridge.rtcp_wire import Bye, Report, read_rtcp
+from voicemedia.sip_bridge.rtp_wire import Packet, read_rtp
+from voicemedia.sip_bridge.telephone_event_wire import press
+
+HERE_ONLY = Trunk("test", ("127.0.0.1",), agent="echo", stt="none", tts="none")
+TORTURE = Path(__file__).parent.parent.parent / "shared" / "vectors" / "sip" / "rfc4475"
+
+
+@asynccontextmanager
+async def phone(server: MediaServer, host: str = "127.0.0.1") -> AsyncIterator[Telephone]:
+    made = Telephone(server, host)
+    try:
+        yield made
+    finally:
+        await made.close()
+
+
+def tone(packets: int, samples: int = 160) -> list[bytes]:
+    """Make A-law packets of two tones that repeat nowhere near."""
+    wave = [
+        int(9000 * math.sin(2 * math.pi * 431 * at / 8000) + 5000 * math.sin(2 * math.pi * 1217.3 * at / 8000))
+        for at in range(packets * samples)
+    ]
+    pcm = b"".join(each.to_bytes(2, "little", signed=True) for each in wave)
+    wire = encode_alaw(pcm)
+    return [wire[at : at + samples] for at in range(0, len(wire), samples)]
+
+
+def packets_of(socket: Socket) -> list[Packet]:
+    """Return the sound that came, after looking whether it is numbered without a gap and timed by its length."""
+    packets = [read_rtp(datagram) for datagram in socket.got]
+    for one, other in pairwise(packets):
+        assert (other.sequence - one.sequence) % 65536 == 1
+        assert (other.timestamp - one.timestamp) % 2**32 in (len(one.payload), *range(0, 80_000, 80))
+    return packets
+
+
+def voiced(wire: bytes) -> bytes:
+    """Leave the silence out: on a busy machine the telephone is late, and there is a pause in what it said."""
+    return wire.replace(PCMA_SILENCE[:1], b"")
+
+
+def came_back(said: list[bytes], socket: Socket) -> bool:
+    """Tell whether all of it came back, to the bit and in order."""
+    return voiced(b"".join(said)) in voiced(b"".join(packet.payload for packet in packets_of(socket)))
+
+
+@in_reactor
+async def test_a_call_is_answered_hears_and_is_heard_to_the_bit() -> None:
+    async with serving() as server, phone(server) as caller:
+        answer = await caller.call()
+        assert answer.startswith("SIP/2.0 200 OK\r\n")
+        assert "m=audio" in answer and "a=rtpmap:8 PCMA/8000" in answer
+        said = tone(40)
+        await caller.talk(said)
+        await until(lambda: came_back(said, caller.sound))
+        assert read_rtp(caller.sound.got[0]).marker
+        assert (await caller.hang_up()).startswith("SIP/2.0 200")
+        await until(lambda: not bridge_of(server).lines[0].legs)
+        assert server.switchboard.ended_by == {"caller_hung_up": 1}
+        assert bridge_of(server).rtp_ports.lent == 0
+
+
+@pytest.mark.parametrize("samples", [80, 240, 320])
+@in_reactor
+async def test_packets_of_any_length_are_taken_and_the_peers_length_is_sent(samples: int) -> None:
+    async with serving() as server, phone(server) as caller:
+        await caller.call(caller.sdp(f"a=ptime:{samples // 8}\n"))
+        said = tone(9600 // samples, samples)
+        await caller.talk(said)
+        await until(lambda: came_back(said, caller.sound))
+        assert {len(read_rtp(datagram).payload) for datagram in caller.sound.got} == {samples}
+
+
+@in_reactor
+async def test_an_invite_without_offer_is_given_one() -> None:
+    async with serving() as server, phone(server) as caller:
+        caller.request("INVITE")
+        answer = await caller.answer()
+        assert "m=audio" in answer
+        caller.request("ACK", caller.sdp(), cseq=1)
+        said = tone(20)
+        await caller.talk(said)
+        await until(lambda: came_back(said, caller.sound))
+
+
+@in_reactor
+async def test_a_key_in_the_sound_or_in_an_info_is_one_key() -> None:
+    async with serving() as server, phone(server) as caller:
+        await caller.call()
+        await until(lambda: len(server.switchboard) == 1)
+        diary = next(iter(server.switchboard)).diary
+        for packet in press("7", 101, 8000, duration_ms=100):
+            caller.ssrc, caller._sequence, caller._timestamp = 0x0E05384E, packet.sequence, packet.timestamp
+            caller.say(packet.payload, kind=101)
+        caller.request("INFO", "Signal=#\nDuration=160\n", kind="dtmf-relay")
+        assert (await caller.answer("INFO")).startswith("SIP/2.0 200")
+        await until(lambda: [turn["keys"] for turn in diary.read() if turn["who"] == "caller"] == ["7", "#"])
+
+
+@in_reactor
+async def test_a_caller_on_hold_hears_nothing_and_is_not_hung_up() -> None:
+    async with serving(no_rtp_s=1) as server, phone(server) as caller:
+        await caller.call()
+        caller.say()
+        caller.request("INVITE", caller.sdp(direction="inactive", version=2))
+        answer = await caller.answer()
+        assert "a=inactive" in answer
+        caller.request("ACK", cseq=caller._cseq)
+        await pause(0.1)
+        caller.sound.got.clear()
+        await pause(1.5)
+        assert not caller.sound.got
+        assert len(server.switchboard) == 1
+        caller.request("INVITE", caller.sdp(version=3))
+        assert "a=inactive" not in await caller.answer()
+        caller.request("ACK", cseq=caller._cseq)
+        said = tone(20)
+        await caller.talk(said)
+        await until(lambda: came_back(said, caller.sound))
+
+
+@in_reactor
+async def test_a_caller_whose_sound_stays_away_is_hung_up() -> None:
+    async with serving(no_rtp_s=1) as server, phone(server) as caller:
+        await caller.call()
+        await until(lambda: caller.requests("BYE"))
+        assert "Q.850;cause=102" in caller.requests("BYE")[0].replace(" ", "")
+        caller.agree(caller.requests("BYE")[0])
+        assert server.switchboard.ended_by == {"peer_vanished": 1}
+
+
+@in_reactor
+async def test_sound_from_another_port_of_the_caller_is_followed() -> None:
+    async with serving() as server, phone(server) as caller:
+        await caller.call()
+        nat = Socket()
+        port = reactor.listenUDP(0, nat, interface="127.0.0.1")
+        for payload in tone(30):
+            caller.say(payload, socket=nat)
+            await pause(0.02)
+        await until(lambda: len(nat.got) > 20)
+        await port.stopListening()
+
+
+@in_reactor
+async def test_a_stranger_can_neither_speak_nor_listen() -> None:
+    async with serving(HERE_ONLY) as server, phone(server) as caller:
+        await caller.call()
+        caller.say()
+        stranger = Socket()
+        port = reactor.listenUDP(0, stranger, interface="127.9.9.9")
+        for payload in tone(10):
+            caller.say(payload, socket=stranger)
+            await pause(0.01)
+        assert not stranger.got
+        assert server.metrics.wire_errors["sip", "rtp_from_elsewhere"] == 10
+        await port.stopListening()
+
+
+@in_reactor
+async def test_who_is_no_trunk_gets_no_answer_at_all() -> None:
+    async with serving(HERE_ONLY) as server, phone(server, "127.0.0.9") as scanner, phone(server) as friend:
+        scanner.request("OPTIONS")
+        scanner.request("INVITE", scanner.sdp())
+        friend.request("OPTIONS")
+        assert (await friend.answer("OPTIONS")).startswith("SIP/2.0 200")
+        assert not scanner.signals.got
+        assert server.metrics.wire_errors["sip", "stranger"] == 2
+
+
+@pytest.mark.parametrize(("full", "status"), [(503, "503"), (486, "486"), (480, "480")])
+@in_reactor
+async def test_a_full_trunk_says_so_as_configured(full: int, status: str) -> None:
+    trunk = Trunk("test", agent="echo", stt="none", tts="none", max_calls=1, full=full)  # type: ignore[arg-type]
+    async with serving(trunk) as server, phone(server) as one, phone(server) as other:
+        await one.call()
+        answer = await other.call()
+        assert answer.startswith(f"SIP/2.0 {status} ")
+        assert ("Retry-After: " in answer) is (full == 503)
+
+
+@in_reactor
+async def test_a_call_with_nothing_we_can_speak_is_refused() -> None:
+    async with serving() as server, phone(server) as caller:
+        answer = await caller.call(caller.sdp("a=rtpmap:18 G729/8000\n", formats="18"))
+        assert answer.startswith("SIP/2.0 488")
+        await until(lambda: bridge_of(server).rtp_ports.lent == 0)
+
+
+@in_reactor
+async def test_a_canceled_or_retransmitted_call_is_one_call() -> None:
+    async with serving() as server, phone(server) as caller:
+        caller.request("INVITE", caller.sdp(), cseq=1, branch="same")
+        caller.request("INVITE", caller.sdp(), cseq=1, branch="same")
+        await caller.answer()
+        caller.request("ACK", cseq=1)
+        await until(lambda: len(server.switchboard) == 1)
+        caller._cseq = 1
+        await caller.hang_up()
+        await until(lambda: len(server.switchboard) == 0)
+        assert server.switchboard.total == 1
+
+
+@in_reactor
+async def test_our_reports_come_and_the_call_ends_with_a_goodbye() -> None:
+    async with serving() as server, phone(server) as caller:
+        await caller.call()
+        await caller.talk(tone(10))
+        await caller.hang_up()
+        await until(lambda: caller.reports.got)
+        report, _, goodbye = read_rtcp(caller.reports.got[-1])
+        assert isinstance(report, Report) and report.packets >= 9 and report.blocks[0].ssrc == caller.ssrc
+        assert goodbye == Bye((report.ssrc,))
+
+
+@in_reactor
+async def test_a_server_that_stops_refuses_new_calls_and_says_goodbye_to_old_ones() -> None:
+    async with serving() as server, phone(server) as one, phone(server) as other:
+        await one.call()
+        server.switchboard.draining = True
+        assert (await other.call()).startswith("SIP/2.0 503")
+        server.switchboard._everybody(lambda live: live.hang_up())
+        await until(lambda: one.requests("BYE"))
+        one.agree(one.requests("BYE")[0])
+        assert server.switchboard.ended_by == {"drained": 1}
+
+
+@in_reactor
+async def test_noise_on_the_sound_port_hurts_nobody() -> None:
+    chance = random.Random(1)
+    async with serving() as server, phone(server) as caller:
+        await caller.call()
+        for size in range(200):
+            caller.sound.transport.write(chance.randbytes(size), caller.sound_to)  # type: ignore[union-attr]
+        said = tone(20)
+        await caller.talk(said)
+        await until(lambda: came_back(said[10:], caller.sound))
+
+
+@pytest.mark.skipif(not TORTURE.exists(), reason="the messages of RFC 4475 are not here")
+@in_reactor
+async def test_torture_does_not_break_the_server() -> None:
+    async with serving(ECHO) as server, phone(server) as caller:
+        for path in sorted(TORTURE.glob("*.dat")):
+            caller.signals.transport.write(path.read_bytes(), caller.server)  # type: ignore[union-attr]
+        assert (await caller.call()).startswith("SIP/2.0 200")
+        said = tone(10)
+        await caller.talk(said)
+        await until(lambda: came_back(said, caller.sound))

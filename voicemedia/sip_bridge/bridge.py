@@ -1,0 +1,102 @@
+"""The SIP side of the server: its sockets, its trunks, and who gets which message."""
+
+from collections.abc import Callable
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+
+from voicemedia.config import Config
+from voicemedia.metrics import Metrics
+from voicemedia.sip_bridge.flow_wire import Flow
+from voicemedia.sip_bridge.sip_ports import Ears, Message, SipPorts
+from voicemedia.sip_bridge.trunk_line import TrunkLine
+from voicemedia.sip_bridge.udp_hub import UdpHub
+from voicemedia.sip_bridge.udp_ports import UdpPorts
+
+LAST_WORDS_S: Final = 2.0
+"How long answers to our BYEs may take at the end."
+LOOK_S: Final = 0.05
+
+
+class Bridge:
+    """All trunks of a server."""
+
+    log = Logger()
+
+    def __init__(self, config: Config, reactor: Any, metrics: Metrics, clock: Callable[[], int]) -> None:
+        self._reactor, self._metrics = reactor, metrics
+        settings = config.sip
+        ears = Ears(self._admitted, self._take, self._unsent, self._complain, clock)
+        self.ports = SipPorts(settings, reactor, ears)
+        self.hub = UdpHub(reactor)
+        self.rtp_ports = UdpPorts(settings.host, settings.rtp_first_port, settings.rtp_last_port, clock)
+        self.lines: list[TrunkLine] = []
+
+    def add(self, line: TrunkLine) -> None:
+        """Serve a trunk."""
+        self.lines.append(line)
+
+    def start(self) -> None:
+        """Listen, find the servers, register.
+
+        :raises CannotListenError: a port is taken.
+        """
+        self.ports.open()
+        for line in self.lines:
+            line.start()
+        self.log.info(
+            "SIP: {trunks} call sip:anything@{host}:{sip_port}",
+            trunks=", ".join(line.trunk.name for line in self.lines),
+            host=self.ports.address("127.0.0.1"),
+            sip_port=self.ports.port,
+        )
+
+    def troubles(self) -> dict[str, str]:
+        """Say for each trunk why it cannot serve; empty when it can."""
+        return {f"trunks.{line.trunk.name}": line.trouble for line in self.lines}
+
+    # --- the end ---
+
+    def unregister(self) -> None:
+        """Tell the registrars to send us no more calls."""
+        for line in self.lines:
+            line.unregister()
+
+    async def stop(self) -> None:
+        """Let the last answers arrive, then close everything."""
+        waited_s = 0.0
+        while waited_s < LAST_WORDS_S and any(line.agent.dialogs for line in self.lines):
+            pause: Deferred[None] = deferLater(self._reactor, LOOK_S)
+            await pause
+            waited_s += LOOK_S
+        for line in self.lines:
+            line.stop()
+        self.hub.stop()
+        await self.ports.close()
+
+    # --- messages ---
+
+    def _admitted(self, host: str) -> bool:
+        return any(line.knows(host) for line in self.lines)
+
+    def _line_of(self, host: str) -> TrunkLine | None:
+        return next((line for line in self.lines if line.knows(host)), None)
+
+    def _take(self, message: Message, flow: Flow) -> None:
+        line = self._line_of(flow.peer[0])
+        if line is None:
+            return
+        try:
+            line.receive(message, flow)
+        except Exception:
+            self.log.failure("trunk {trunk}: lost a message to a bug", trunk=line.trunk.name)
+
+    def _unsent(self, message: Message, flow: Flow) -> None:
+        line = self._line_of(flow.peer[0])
+        if line is not None:
+            line.unsent(message)
+
+    def _complain(self, kind: str) -> None:
+        self._metrics.wire_error("sip", kind)

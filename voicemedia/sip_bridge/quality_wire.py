@@ -1,0 +1,89 @@
+"""The RTCP of one leg: reports every five seconds, and what the peer's reports tell (RFC 3550, section 6)."""
+
+from typing import Final
+
+from voicemedia.sip_bridge.rtcp_wire import Block, Bye, Name, Reception, Report, read_rtcp, round_trip_ms, write_rtcp
+from voicemedia.sip_bridge.rtp_sender_wire import RtpSender
+from voicemedia.sip_bridge.rtp_wire import Packet
+
+EVERY_MS: Final = 5_000
+
+
+class Quality:
+    """How the sound of a call gets through, both ways.
+
+    :param cname: our lasting name; says nothing of who or where we are (RFC 7022).
+    """
+
+    def __init__(self, ssrc: int, cname: str, clock_hz: int) -> None:
+        self._ssrc, self._cname, self._clock_hz = ssrc, cname, clock_hz
+        self._reception: Reception | None = None
+        self._due_ms: int | None = None
+        self._lost_before = 0
+        "Of sources that are no more."
+        self._peer: Block | None = None
+        self.round_trip_ms: float | None = None
+
+    def take(self, packet: Packet, now_ms: int) -> None:
+        """Count a packet of sound."""
+        reception = self._reception
+        if reception is None or reception.ssrc != packet.ssrc:
+            self._lost_before += max(0, reception.lost) if reception else 0
+            self._reception = Reception(packet, self._clock_hz, now_ms)
+        else:
+            reception.take(packet, now_ms)
+
+    def take_rtcp(self, datagram: bytes, now_ms: int) -> None:
+        """Take the peer's RTCP.
+
+        :raises WireError: it cannot be read.
+        """
+        for part in read_rtcp(datagram):
+            if not isinstance(part, Report):
+                continue
+            if self._reception is not None and part.ssrc == self._reception.ssrc:
+                self._reception.reported(part, now_ms)
+            for block in part.blocks:
+                if block.ssrc == self._ssrc:
+                    self._peer = block
+                    took_ms = round_trip_ms(block, _ntp(now_ms))
+                    self.round_trip_ms = self.round_trip_ms if took_ms is None else took_ms
+
+    def due(self, sender: RtpSender, now_ms: int) -> bytes:
+        """Return the next report when it is time, else nothing."""
+        if self._due_ms is None:
+            self._due_ms = now_ms + EVERY_MS // 2
+        if now_ms < self._due_ms:
+            return b""
+        # Calls begun together must not report together (section 6.3.1).
+        self._due_ms = now_ms + EVERY_MS // 2 + self._ssrc % EVERY_MS
+        return write_rtcp(self._report(sender, now_ms), Name(self._ssrc, self._cname))
+
+    def goodbye(self, sender: RtpSender, now_ms: int) -> bytes:
+        """Return the last report, with a BYE."""
+        return write_rtcp(self._report(sender, now_ms), Name(self._ssrc, self._cname), Bye((self._ssrc,)))
+
+    def _report(self, sender: RtpSender, now_ms: int) -> Report:
+        blocks = (self._reception.block(now_ms),) if self._reception else ()
+        if not sender.packets:
+            return Report(self._ssrc, blocks)
+        return Report(self._ssrc, blocks, _ntp(now_ms), sender.timestamp, sender.packets, sender.octets)
+
+    def totals(self) -> dict[str, int]:
+        """Return loss, jitter and delay for the record of the call."""
+        reception = self._reception
+        found = {
+            "lost": self._lost_before + (max(0, reception.lost) if reception else 0),
+            "jitter_ms": round(reception.jitter_ms) if reception else 0,
+        }
+        if self._peer is not None:
+            found["peer_lost"] = self._peer.lost
+            found["peer_jitter_ms"] = self._peer.jitter * 1000 // self._clock_hz
+        if self.round_trip_ms is not None:
+            found["round_trip_ms"] = round(self.round_trip_ms)
+        return found
+
+
+def _ntp(now_ms: int) -> int:
+    """Return 64 bits of seconds; a clock that only counts is enough (section 4)."""
+    return (now_ms << 32) // 1000 & (1 << 64) - 1

@@ -1,0 +1,313 @@
+"""The leg of a SIP call: RTP in, through jitter buffer and concealment, to the call; and back."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from twisted.logger import Logger
+
+from voicemedia import config
+from voicemedia.audio.conceal import Concealer
+from voicemedia.audio.frames import Framer, frame_bytes
+from voicemedia.audio.g711 import CODECS
+from voicemedia.audio.g711 import Codec as Law
+from voicemedia.audio.jitter import NEVER_MS, RESYNC_MS, Delivery, JitterBuffer, Lost
+from voicemedia.errors import WireError
+from voicemedia.interfaces import FRAME_MS, Caller, Goodbye, Listener
+from voicemedia.metrics import Metrics
+from voicemedia.sip_bridge.latch_wire import Address, Latch
+from voicemedia.sip_bridge.offer_wire import Agreement
+from voicemedia.sip_bridge.quality_wire import Quality
+from voicemedia.sip_bridge.rtp_sender_wire import RtpSender
+from voicemedia.sip_bridge.rtp_wire import COMFORT_NOISE, Packet, Timeline, is_rtcp, read_rtp
+from voicemedia.sip_bridge.telephone_event_wire import KeysIn
+from voicemedia.sip_bridge.udp_hub import UdpHub
+from voicemedia.sip_bridge.udp_ports import PortPair, UdpPorts
+
+RATE_HZ: Final = 8000
+LEAD_MS: Final = FRAME_MS
+"One frame, so that a tick a little early finds the frame of its slot; it leaves no sooner for that."
+WELL_KNOWN: Final = {0: CODECS["PCMU"], 8: CODECS["PCMA"]}
+"Numbers everybody means the same by, whatever was agreed on (RFC 3551, table 4)."
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What all legs share."""
+
+    jitter: config.Jitter
+    metrics: Metrics
+    clock: Callable[[], int]
+    hurry: Callable[[Callable[[int], bool]], None]
+    "The ticker's: asks in every slot until it hears False."
+    hub: UdpHub
+    ports: UdpPorts
+    number: Callable[[], int]
+    "Makes 32 random bits."
+    no_rtp_ms: int = 30_000
+    "A peer that sends nothing for so long has vanished; not while the call is held."
+
+
+class RtpLeg:
+    """One call's sound. It hears nothing before `agree` and `begin`.
+
+    :param known: tells whether a host has to do with the call, so that its sound may be believed.
+    :param hang_up: ends the SIP call.
+    """
+
+    log = Logger()
+
+    def __init__(
+        self,
+        caller: Caller,
+        pair: PortPair,
+        room: Room,
+        known: Callable[[str], bool],
+        hang_up: Callable[[Goodbye], None],
+    ) -> None:
+        self.caller, self.lead_ms = caller, LEAD_MS
+        self.last_message_ms = self._heard_ms = room.clock()
+        self._pair, self._room, self._known, self._hang_up = pair, room, known, hang_up
+        self.listener: Listener | None = None
+        self._agreement: Agreement | None = None
+        self._laws: dict[int, Law] = {}
+        self._events: dict[int, int] = {}
+        "Payload type of telephone-events -> their clock."
+        self._latch: Latch | None = None
+        self._keys = KeysIn()
+        self._timeline = Timeline(RATE_HZ * RESYNC_MS // 1000)
+        self._jitter = JitterBuffer(RATE_HZ, 2, room.jitter.deadline_min_ms, room.jitter.deadline_max_ms)
+        self._concealer, self._framer = Concealer(RATE_HZ), Framer(RATE_HZ)
+        self._frame_bytes = frame_bytes(RATE_HZ)
+        numbers = room.number(), room.number() & 0x7FFF, room.number()
+        self._sender = RtpSender(numbers, RATE_HZ)
+        self._quality = Quality(self._sender.ssrc, f"voicemedia@{caller.stream_id or 'leg'}", RATE_HZ)
+        self._hurried, self._over, self._late = False, False, 0
+        self.frames_in = self.concealed = 0
+        room.hub.add(pair.rtp, self._take)
+        room.hub.add(pair.rtcp, self._take_rtcp)
+
+    def __repr__(self) -> str:
+        codec = self._agreement.codec.name if self._agreement else "nothing yet"
+        return f"rtp {codec} -> jitter {self._jitter.deadline_ms} ms"
+
+    # --- from the SIP side ---
+
+    def agree(self, agreement: Agreement) -> None:
+        """Take what has been agreed on, at first or anew."""
+        now_ms = self._room.clock()
+        before, self._agreement = self._agreement, agreement
+        described = agreement.address, agreement.port
+        if self._latch is None:
+            self._latch = Latch(described, self._known, now_ms)
+        elif before is None or (before.address, before.port) != described:
+            self._latch.describe(described, now_ms)
+        self._laws = WELL_KNOWN | {number: CODECS[codec.name] for number, codec in agreement.receive}
+        self._events = dict(agreement.receive_dtmf)
+        law = CODECS[agreement.codec.name]
+        if before is None or replace(before, sending=agreement.sending) != agreement:
+            self._sender.agree(agreement.send_type, law.encode, law.silence, agreement.ptime_ms)
+            self._sender.agree_keys(agreement.send_dtmf)
+        self._sender.sending = agreement.sending and agreement.address not in ("0.0.0.0", "::")
+        # Who comes back from hold gets the whole time anew.
+        self._heard_ms = self.last_message_ms = now_ms
+
+    def begin(self, listener: Listener) -> None:
+        """Talk to this call from now on."""
+        self.listener = listener
+
+    def ended(self, why: Goodbye) -> None:
+        """The SIP call is over: give out what still waits, give the ports back, say so."""
+        if self._over:
+            return
+        self._over = True
+        self._send_rtcp(self._quality.goodbye(self._sender, self._room.clock()))
+        self._room.hub.remove(self._pair.rtp)
+        self._room.hub.remove(self._pair.rtcp)
+        self._room.ports.take_back(self._pair)
+        listener = self.listener
+        if listener is None:
+            return
+        for delivery in self._jitter.flush():
+            self._deliver(delivery)
+        if rest := self._framer.flush():
+            self._hear(rest, concealed=False)
+        self.listener = None
+        listener.gone(why)
+
+    def press(self, key: str, duration_ms: int = 160) -> bool:
+        """Press a key in the sound; False when the peer has agreed to none."""
+        return self._sender.press(key, duration_ms)
+
+    # --- from the socket ---
+
+    def _take(self, datagram: bytes, source: tuple[Any, ...]) -> None:
+        if is_rtcp(datagram):
+            self._take_rtcp(datagram, source)
+            return
+        try:
+            self._receive(read_rtp(datagram), (source[0], source[1]), self._room.clock())
+        except WireError as error:
+            self._room.metrics.wire_error("sip", error.kind)
+        except Exception:
+            self._bug()
+
+    def _receive(self, packet: Packet, source: Address, now_ms: int) -> None:
+        kind = packet.payload_type
+        law = self._laws.get(kind)
+        if law is None and kind not in self._events and kind != COMFORT_NOISE:
+            raise WireError("unknown_payload_type")
+        if self._latch is None or not self._latch.admits(source, packet.ssrc, now_ms):
+            raise WireError("rtp_from_elsewhere")
+        self.last_message_ms = self._heard_ms = now_ms
+        if self.listener is None:
+            return
+        if law is not None:
+            self._quality.take(packet, now_ms)
+            self._sound(packet, law, now_ms)
+            return
+        self._timeline.passed(packet)
+        if kind in self._events and (key := self._keys.take(packet, self._events[kind], now_ms)):
+            self.listener.digit(key)
+
+    def _sound(self, packet: Packet, law: Law, now_ms: int) -> None:
+        samples = len(packet.payload)
+        if not samples:
+            return
+        position, pause = self._timeline.place(packet, samples)
+        if pause:
+            # The sender suppressed silence: nothing is missing, and nothing is to be waited for.
+            self._put(position - pause, bytes(2 * pause), now_ms)
+        self._put(position, law.decode(packet.payload), now_ms)
+        if self._jitter.next_due_ms != NEVER_MS and not self._hurried:
+            self._hurried = True
+            self._room.hurry(self._look)
+
+    def _put(self, position: int, pcm: bytes, now_ms: int) -> None:
+        for delivery in self._jitter.put(position, len(pcm) // 2, pcm, now_ms):
+            self._deliver(delivery)
+
+    def _look(self, now_ms: int) -> bool:
+        """Give up holes that are due; say whether one is left."""
+        try:
+            for delivery in self._jitter.due(now_ms):
+                self._deliver(delivery)
+        except Exception:
+            self._bug()
+        self._hurried = self._jitter.next_due_ms != NEVER_MS and not self._over
+        return self._hurried
+
+    def _deliver(self, delivery: Delivery) -> None:
+        concealed = isinstance(delivery, Lost)
+        if isinstance(delivery, Lost):
+            pcm = self._concealer.conceal(delivery.samples)
+        else:
+            pcm = self._concealer.good(delivery)
+        for frame in self._framer.feed(pcm):
+            self._hear(frame, concealed=concealed)
+
+    def _hear(self, frame: bytes, *, concealed: bool) -> None:
+        metrics = self._room.metrics
+        self.frames_in += 1
+        metrics.frames_in += 1
+        if concealed:
+            self.concealed += 1
+            metrics.frames_concealed += 1
+        if self.listener is not None:
+            self.listener.hear(frame, concealed)
+
+    def _take_rtcp(self, datagram: bytes, source: tuple[Any, ...]) -> None:
+        try:
+            if self._known(source[0]):
+                self._quality.take_rtcp(datagram, self._room.clock())
+        except WireError as error:
+            self._room.metrics.wire_error("sip", error.kind)
+
+    def _bug(self) -> None:
+        self.log.failure("call {call}: lost to a bug", call=self.caller.call_id)
+        self._hang_up(Goodbye.FAILED)
+
+    # --- from the call (Leg) ---
+
+    def play(self, pcm: bytes) -> None:
+        """Send whole frames, each in its slot."""
+        for at in range(0, len(pcm), self._frame_bytes):
+            self._send(self._sender.play(pcm[at : at + self._frame_bytes]))
+
+    def mark(self, number: int) -> None:
+        """Ask to be told when everything played so far has left."""
+        self._sender.mark(number)
+
+    def clear(self) -> None:
+        """Take back what has not left."""
+        self._sender.clear()
+
+    def tick(self, now_ms: int) -> None:
+        """Let 20 ms pass."""
+        agreement = self._agreement
+        if agreement is None or self._over:
+            return
+        self._send(self._sender.tick(now_ms))
+        marks, self._sender.marks = self._sender.marks, []
+        for number in marks:
+            if self.listener is not None:
+                self.listener.marked(number)
+        if report := self._quality.due(self._sender, now_ms):
+            self._send_rtcp(report)
+        self._count_late()
+        if agreement.held or not agreement.receiving:
+            self._heard_ms = self.last_message_ms = now_ms
+        elif now_ms - self._heard_ms > self._room.no_rtp_ms:
+            self._hang_up(Goodbye.PEER_VANISHED)
+
+    def hang_up(self, why: Goodbye) -> None:
+        """Say BYE; `gone` follows at once."""
+        self._hang_up(why)
+
+    def totals(self) -> Mapping[str, int]:
+        """Return what came and went."""
+        jitter = self._jitter
+        return {
+            "packets_in": jitter.received,
+            "packets_out": self._sender.packets,
+            "frames_in": self.frames_in,
+            "frames_out": self._sender.frames,
+            "frames_concealed": self.concealed,
+            "late": jitter.late,
+            "duplicate": jitter.duplicate,
+            "reordered": jitter.reordered,
+            **self._quality.totals(),
+        }
+
+    # --- out ---
+
+    def _count_late(self) -> None:
+        late = self._jitter.late
+        if late != self._late:
+            self._room.metrics.frames_late += late - self._late
+            self._late = late
+
+    def _send(self, packets: list[bytes]) -> None:
+        if self._latch is None or not packets:
+            return
+        self._room.metrics.frames_out += len(packets)
+        for packet in packets:
+            self._send_to(self._pair.rtp, packet, self._latch.target)
+
+    def _send_rtcp(self, packet: bytes) -> None:
+        agreement, latch = self._agreement, self._latch
+        if agreement is None or latch is None:
+            return
+        if agreement.rtcp_mux:
+            self._send_to(self._pair.rtp, packet, latch.target)
+        elif latch.target == latch.described:
+            self._send_to(self._pair.rtcp, packet, agreement.rtcp)
+        else:
+            self._send_to(self._pair.rtcp, packet, (latch.target[0], latch.target[1] + 1))
+
+    def _send_to(self, udp: Any, packet: bytes, target: Address) -> None:
+        try:
+            udp.sendto(packet, target)
+        except OSError:
+            # A full buffer, an unreachable network, an address that is none: as good as lost on the way.
+            self._room.metrics.frames_dropped += 1

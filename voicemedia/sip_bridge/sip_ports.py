@@ -1,0 +1,338 @@
+"""The sockets of SIP signalling: one UDP port, TCP and TLS listeners, and the connections both ways."""
+
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import count
+from typing import Any, Final
+
+from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
+from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.ssl import optionsForClientTLS
+from twisted.logger import Logger
+
+from voicemedia.config import Sip
+from voicemedia.errors import WireError
+from voicemedia.sip_bridge.flow_wire import Flow, Transmit
+from voicemedia.sip_bridge.framing_wire import PONG, Ping, Stream, read_datagram
+from voicemedia.sip_bridge.rate_wire import RateLimit
+from voicemedia.sip_bridge.sip_wire import Request, Response
+from voicemedia.sip_bridge.tls import server_context
+from voicemedia.sip_bridge.uri_wire import Uri
+
+Message = Request | Response
+MARKED: Final = 24 << 2
+"DSCP CS3 of signalling, as the byte the IP header has (RFC 4594)."
+UDP_BUFFER: Final = 4 << 20
+CONNECTIONS_LIMIT: Final = 2000
+CONNECT_S: Final = 8
+"Well below the 32 s a transaction waits."
+SILENT_S: Final = 3600
+"A connection nothing came over for so long is closed."
+
+
+@dataclass(frozen=True, slots=True)
+class Ears:
+    """Who listens to what comes in."""
+
+    admitted: Callable[[str], bool]
+    "Whether an address may talk to us; nobody else gets an answer."
+    take: Callable[[Message, Flow], None]
+    unsent: Callable[[Message, Flow], None]
+    "A message could not leave."
+    complain: Callable[[str], None]
+    "Told the kind of what was thrown away."
+    clock: Callable[[], int]
+
+
+class SipPorts:
+    """Every way in and out for SIP messages."""
+
+    log = Logger()
+
+    def __init__(self, settings: Sip, reactor: Any, ears: Ears) -> None:
+        self._settings, self.reactor, self.ears = settings, reactor, ears
+        self._rate = RateLimit(settings.messages_per_s)
+        self._numbers = count(1)
+        self.connections: dict[int, Connection] = {}
+        self._udp: Any = None
+        self._listeners: list[Any] = []
+        self._port = {"UDP": settings.port, "TCP": settings.port, "TLS": settings.tls_port}
+        self._locals: dict[str, str] = {}
+
+    @property
+    def port(self) -> int:
+        """The UDP and TCP port that is in use."""
+        return self._port["UDP"]
+
+    @property
+    def tls_port(self) -> int:
+        """The TLS port that is in use; 0 without a certificate."""
+        return self._port["TLS"] if self._settings.certificate else 0
+
+    def open(self) -> None:
+        """Begin to listen.
+
+        :raises ConfigError: the certificate cannot be used.
+        :raises CannotListenError: a port is taken.
+        """
+        settings, host = self._settings, self._settings.host
+        context = server_context(settings) if settings.certificate else None
+        self._udp = self.reactor.listenUDP(settings.port, Datagrams(self), interface=host, maxPacketSize=65536)
+        self._listeners.append(self._udp)
+        self._port["UDP"] = self._udp.getHost().port
+        _prepare(self._udp.socket)
+        factory = Factory.forProtocol(lambda: Connection(self, "TCP"))
+        tcp = self.reactor.listenTCP(self.port, factory, interface=host)
+        self._listeners.append(tcp)
+        self._port["TCP"] = tcp.getHost().port
+        if context is not None:
+            secure = Factory.forProtocol(lambda: Connection(self, "TLS"))
+            tls = self.reactor.listenSSL(settings.tls_port, secure, context, interface=host)
+            self._listeners.append(tls)
+            self._port["TLS"] = tls.getHost().port
+
+    def close(self) -> Deferred[Any]:
+        """Listen no more, and drop every connection."""
+        listeners, self._listeners = self._listeners, []
+        for connection in tuple(self.connections.values()):
+            connection.drop()
+        return DeferredList([maybeDeferred(listener.stopListening) for listener in listeners], consumeErrors=True)
+
+    def flow(self, transport: str, peer: tuple[str, int]) -> Flow:
+        """Return the way to a peer; over TCP and TLS a connection is opened when something is sent."""
+        return Flow(transport, self.local(transport, peer[0]), peer)
+
+    def local(self, transport: str, peer: str) -> str:
+        """Return our `host:port` as a peer reaches it."""
+        host = self.address(peer)
+        return f"[{host}]:{self._port[transport]}" if ":" in host else f"{host}:{self._port[transport]}"
+
+    def address(self, peer: str) -> str:
+        """Return our address as a peer reaches it."""
+        settings = self._settings
+        if settings.public_address:
+            return settings.public_address
+        if settings.host not in ("", "0.0.0.0", "::"):
+            return settings.host
+        if peer not in self._locals:
+            if len(self._locals) > CONNECTIONS_LIMIT:
+                self._locals.clear()
+            self._locals[peer] = _own_address_towards(peer)
+        return self._locals[peer]
+
+    # --- in ---
+
+    def admits(self, host: str) -> bool:
+        """Tell whether anything from there is read; whoever is a stranger learns nothing."""
+        if not self.ears.admitted(host):
+            self.ears.complain("stranger")
+            return False
+        if not self._rate.admits(host, self.ears.clock()):
+            self.ears.complain("too_many_messages")
+            return False
+        return True
+
+    def number(self, connection: "Connection") -> int:
+        """Give a connection its number; 0 when there are too many."""
+        if len(self.connections) >= CONNECTIONS_LIMIT:
+            return 0
+        number = next(self._numbers)
+        self.connections[number] = connection
+        return number
+
+    # --- out ---
+
+    def send(self, transmit: Transmit) -> None:
+        """Send a message, to where it leads."""
+        message, flow = transmit.message, transmit.flow
+        hop = transmit.hop
+        target = transmit.address if hop is None else _target(hop, flow)
+        transport = flow.transport if hop is None else _transport(hop, flow)
+        if transport != "UDP":
+            self._send_connected(message, replace(flow, transport=transport), target)
+        elif _is_address(target[0]):
+            self._send_datagram(message, flow, target)
+        else:
+            self._resolve(message, flow, target)
+
+    def _resolve(self, message: Message, flow: Flow, target: tuple[str, int]) -> None:
+        def resolved(host: str) -> None:
+            self._send_datagram(message, flow, (host, target[1]))
+
+        found: Deferred[str] = maybeDeferred(self.reactor.resolve, target[0])
+        found.addCallbacks(resolved, lambda _failure: self.ears.unsent(message, flow))
+
+    def _send_datagram(self, message: Message, flow: Flow, target: tuple[str, int]) -> None:
+        try:
+            self._udp.write(message.encode(), target)
+        except OSError as error:
+            self.log.warn("cannot send to {host}: {error}", host=target[0], error=str(error))
+            # In its own turn: the agent that sends is not to be told in the middle of it.
+            self.reactor.callLater(0, self.ears.unsent, message, flow)
+
+    def _send_connected(self, message: Message, flow: Flow, target: tuple[str, int]) -> None:
+        """Send over the flow's connection, another to the same place, or a new one."""
+        connection = self.connections.get(flow.connection) or self._connected(flow.transport, flow.peer)
+        connection = connection or self._connected(flow.transport, target)
+        if connection is None:
+            connection = Connection(self, flow.transport)
+            connection.connect(target)
+        connection.send(message, flow)
+
+    def _connected(self, transport: str, peer: tuple[str, int]) -> "Connection | None":
+        for connection in self.connections.values():
+            if connection.transport_name == transport and connection.peer == peer:
+                return connection
+        return None
+
+    def dial(self, connection: "Connection", target: tuple[str, int]) -> Deferred[Any]:
+        """Open a connection."""
+        endpoint: Any = HostnameEndpoint(self.reactor, target[0], target[1], timeout=CONNECT_S)
+        if connection.transport_name == "TLS":
+            endpoint = wrapClientTLS(optionsForClientTLS(target[0]), endpoint)
+        found: Deferred[Any] = endpoint.connect(Factory.forProtocol(lambda: connection))
+        return found
+
+
+class Datagrams(DatagramProtocol):
+    """The UDP port."""
+
+    noisy = False
+
+    def __init__(self, ports: SipPorts) -> None:
+        self._ports = ports
+
+    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
+        """Take one message."""
+        host, port = addr[0], addr[1]
+        ports = self._ports
+        if not ports.admits(host):
+            return
+        try:
+            message = read_datagram(datagram)
+        except WireError as error:
+            if error.kind != "empty":
+                ports.ears.complain(error.kind)
+            return
+        ports.ears.take(message, Flow("UDP", ports.local("UDP", host), (host, port)))
+
+
+class Connection(Protocol):
+    """One TCP or TLS connection, whoever opened it."""
+
+    def __init__(self, ports: SipPorts, transport_name: str) -> None:
+        self._ports, self.transport_name = ports, transport_name
+        self.peer: tuple[str, int] = ("", 0)
+        self._stream = Stream()
+        self._flow: Flow | None = None
+        self._waiting: list[tuple[Message, Flow]] = []
+        self._number = 0
+        self._idle: Any = None
+
+    def connect(self, target: tuple[str, int]) -> None:
+        """Open it."""
+        self.peer = target
+        self._number = self._ports.number(self)
+        self._ports.dial(self, target).addErrback(lambda _failure: self._gone())
+
+    def send(self, message: Message, flow: Flow) -> None:
+        """Send a message, as soon as the connection stands."""
+        if self._flow is None:
+            self._waiting.append((message, flow))
+        elif self.transport is not None:
+            self.transport.write(message.encode())
+
+    def drop(self) -> None:
+        """Close it."""
+        if self.transport is not None:
+            self.transport.loseConnection()
+
+    def connectionMade(self) -> None:
+        assert self.transport is not None
+        ports, peer = self._ports, self.transport.getPeer()
+        if not self._number:
+            self.peer = (peer.host, peer.port)  # type: ignore[attr-defined]
+            self._number = ports.number(self) if ports.admits(self.peer[0]) else 0
+            if not self._number:
+                self.transport.abortConnection()  # type: ignore[attr-defined]
+                return
+        self.transport.setTcpNoDelay(True)  # type: ignore[attr-defined]
+        self._flow = Flow(self.transport_name, ports.local(self.transport_name, self.peer[0]), self.peer, self._number)
+        waiting, self._waiting = self._waiting, []
+        for message, _ in waiting:
+            self.transport.write(message.encode())
+        self._idle = ports.reactor.callLater(SILENT_S, self.drop)
+
+    def dataReceived(self, data: bytes) -> None:
+        """Take what came."""
+        flow, ports = self._flow, self._ports
+        if flow is None or self.transport is None:
+            return
+        self._idle.reset(SILENT_S)
+        for item in self._stream.feed(data):
+            if isinstance(item, Ping):
+                self.transport.write(PONG)
+            elif ports.admits(self.peer[0]):
+                ports.ears.take(item, flow)
+        if self._stream.broken:
+            ports.ears.complain(self._stream.broken)
+            self.drop()
+
+    def connectionLost(self, reason: object = None) -> None:
+        """It is gone; who waits for a response finds out by the time."""
+        if self._idle is not None and self._idle.active():
+            self._idle.cancel()
+        self._gone()
+
+    def _gone(self) -> None:
+        self._ports.connections.pop(self._number, None)
+        waiting, self._waiting = self._waiting, []
+        for message, flow in waiting:
+            self._ports.ears.unsent(message, flow)
+
+
+def _target(hop: Uri, flow: Flow) -> tuple[str, int]:
+    """Return where a route leads: host and port, the default port of its transport filled in."""
+    default = 5061 if _transport(hop, flow) == "TLS" else 5060
+    return hop.params.get("maddr") or hop.host.strip("[]"), hop.port or default
+
+
+def _transport(hop: Uri, flow: Flow) -> str:
+    """Return the transport of a route; a URI that names none goes the way the dialog came."""
+    if hop.scheme == "sips":
+        return "TLS"
+    named = (hop.params.get("transport") or "").upper()
+    if named in ("UDP", "TCP", "TLS"):
+        return named
+    return flow.transport
+
+
+def _is_address(host: str) -> bool:
+    for family in (socket.AF_INET, socket.AF_INET6):
+        try:
+            socket.inet_pton(family, host)
+        except OSError:
+            continue
+        return True
+    return False
+
+
+def _prepare(udp: socket.socket) -> None:
+    udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER)
+    if udp.family == socket.AF_INET6:
+        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, MARKED)
+    else:
+        udp.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, MARKED)
+
+
+def _own_address_towards(peer: str) -> str:
+    """Ask the system which of our addresses a packet to a peer would carry; nothing is sent."""
+    family = socket.AF_INET6 if ":" in peer else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.connect((peer, 9))
+        except OSError:
+            return "::1" if family == socket.AF_INET6 else "127.0.0.1"
+        return str(probe.getsockname()[0])

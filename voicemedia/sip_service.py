@@ -1,0 +1,54 @@
+"""Joins the SIP side to the rest of the house."""
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from voicemedia import config as configuration
+from voicemedia.config import Config, Route, Trunk
+from voicemedia.metrics import Metrics
+from voicemedia.sip_bridge.bridge import Bridge
+from voicemedia.sip_bridge.rtp_leg import Room
+from voicemedia.sip_bridge.trunk_line import Desk, TrunkLine
+from voicemedia.switchboard import Line, Switchboard
+from voicemedia.ticker import Ticker
+
+
+def make_bridge(
+    config: Config, reactor: Any, switchboard: Switchboard, ticker: Ticker, line_of: Callable[[Route], Line]
+) -> Bridge:
+    """Build the trunks of a configuration; nothing is opened before `start`.
+
+    :raises ConfigError: a detector, a secret or a provider is missing.
+    """
+    lines = {trunk.name: line_of(configuration.route_of_trunk(trunk)) for trunk in config.trunks}
+    metrics = next((line.setting.metrics for line in lines.values()), Metrics())
+    bridge = Bridge(config, reactor, metrics, ticker.now_ms)
+    room = Room(
+        jitter=config.jitter,
+        metrics=metrics,
+        clock=ticker.now_ms,
+        hurry=ticker.hurry,
+        hub=bridge.hub,
+        ports=bridge.rtp_ports,
+        number=lambda: int.from_bytes(secrets.token_bytes(4)),
+        no_rtp_ms=config.sip.no_rtp_s * 1000,
+    )
+    for trunk in config.trunks:
+        desk = _desk(trunk, lines[trunk.name], reactor, room, switchboard)
+        bridge.add(TrunkLine(trunk, bridge.ports, desk))
+    return bridge
+
+
+def _desk(trunk: Trunk, line: Line, reactor: Any, room: Room, switchboard: Switchboard) -> Desk:
+    return Desk(
+        reactor=reactor,
+        room=room,
+        random=secrets.token_bytes,
+        route=line.route.path,
+        answer=lambda leg: switchboard.answer(leg, line),
+        refusal=lambda: switchboard.refusal(line.route),
+        draining=lambda: switchboard.draining,
+        hold=lambda change: switchboard.hold(line.route, change),
+        secret=configuration.secret(trunk.secret_env) if trunk.secret_env else None,
+    )
