@@ -8,11 +8,14 @@ import pytest
 from tests.browsers import FRAME, GREETING, ROUTE, SCRIPTED, SILENT, Page, make_house, spoken
 from tests.house import House
 from tests.scripted_talk import sound_of
+from voicemedia.audio import opus
 from voicemedia.config import Browser, Limits, Route, Server, Turns
 
 VECTORS = Path(__file__).parent / "vectors" / "browser"
 NO_OPUS = "the extra opus is not installed"
 EXAMPLES = Path(__file__).parent.parent / "examples"
+
+pytestmark = pytest.mark.skipif(bool(opus.missing()), reason=opus.missing() or "installed")
 
 
 @pytest.fixture

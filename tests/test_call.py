@@ -323,3 +323,11 @@ def test_the_latency_of_a_turn_is_split_into_stages(stage: Stage) -> None:
     stage.pass_ms(100)
     latency = stage.call.diary.read()[-1]["latency_ms"]
     assert latency == {"transcript": 300, "agent": 0, "voice": 0, "total": 300}
+
+
+def test_words_said_before_the_greeting_sounds_take_its_place() -> None:
+    stage = Stage(instant=False).begin()
+    stage.call.digit("1")
+    assert stage.mind.events == ["greet", "cut after ", "asked /1"]
+    assert stage.voice.cancelled == ["Hello there."]
+    assert stage.voice.spoken == ["Hello there.", "Go on."]

@@ -46,11 +46,6 @@ class Speaker:
         self._turn: Turn | None = None
         self._endpoint_ms: int | None = None
 
-    @property
-    def silent(self) -> bool:
-        """Whether nothing of ours is under way or still to sound."""
-        return self._reply is None and not self._playout.sounding(self._clock())
-
     def give_floor(
         self,
         work: Callable[[Floor], Deferred[None]],
@@ -105,7 +100,7 @@ class Speaker:
     def fall_silent(self) -> None:
         """Take back what was sent and not yet played."""
         now_ms = self._clock()
-        if self._playout.sounding(now_ms):
+        if not self._playout.played(now_ms):
             self._playout.clear(now_ms)
             self._leg.clear()
 

@@ -63,7 +63,8 @@ _L, _T, _S, _A = State.LISTENING, State.THINKING, State.SPEAKING, State.ANNOUNCI
 
 TURNS: Final[Mapping[tuple[State, Event], Row]] = {
     (_L, Event.CALLER_STARTED): (_L, ()),
-    (_L, Event.CALLER_FINISHED): (_T, (Order.ASK,)),
+    # What was to be said unasked, as a greeting, and has not sounded yet, gives way.
+    (_L, Event.CALLER_FINISHED): (_T, (Order.CANCEL_REPLY, Order.FALL_SILENT, Order.ASK)),
     (_L, Event.KEY_PRESSED): (_L, ()),
     (_L, Event.SPEECH_BEGAN): (_S, ()),
     (_L, Event.ANNOUNCEMENT_BEGAN): (_A, ()),

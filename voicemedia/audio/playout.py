@@ -162,10 +162,6 @@ class Playout:
             return False
         return now_ms >= self._end_ms() + (MARK_GRACE_MS if self._marks else self._lag_ms)
 
-    def sounding(self, now_ms: int) -> bool:
-        """Whether `clear` would take anything back."""
-        return bool(self._queue or self._rest) or now_ms < self._end_ms() + self._lag_ms or bool(self._marks)
-
     def _end_ms(self) -> int:
         """When the last frame sent has sounded, by our clock."""
         return self._origin_ms + (self.sent_frames - self._spurt_start) * FRAME_MS
