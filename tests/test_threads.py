@@ -12,6 +12,8 @@ from twisted.internet.task import deferLater
 from tests.in_reactor import in_reactor
 from voicemedia.threads import LoopThread, loop_thread
 
+PATIENCE_S = 10.0
+
 
 class CountingReactor:
     """The real reactor, and how often somebody hopped to it."""
@@ -49,7 +51,9 @@ async def test_a_coroutine_runs_on_the_other_thread_and_its_answer_comes_home() 
     with pytest.raises(LookupError, match="not here"):
         await thread.ask(broken)
     await thread.release()
-    # Not its identity: the next thread that begins anywhere may be given the same.
+    # Not its identity, which the next thread that begins may be given; and it has said its last word a moment before
+    # the interpreter has buried it.
+    there.join(PATIENCE_S)
     assert not there.is_alive()
 
 
