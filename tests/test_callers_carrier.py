@@ -108,7 +108,8 @@ def test_lines_wait_for_the_answer_before_them() -> None:
     _, first, second, third = converse(smartflo(utterance(), Keys("42"), utterance()), AnswerBrain())
     assert first.answer_end_ms is not None
     assert second.began_ms == pytest.approx(first.answer_end_ms + QUICK.quiet_ms, abs=6)
-    assert second.speech_end_ms == second.began_ms + 250
+    assert second.speech_start_ms == second.began_ms + 250
+    assert second.speech_end_ms == second.began_ms + 500
     assert all(turn.answered for turn in (first, second, third))
 
 

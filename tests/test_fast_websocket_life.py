@@ -386,7 +386,7 @@ def test_an_admitted_peer_gets_its_websocket() -> None:
 def test_a_browser_that_only_looks_is_told_what_this_is() -> None:
     plain = b"GET /vendor-stream HTTP/1.1\r\nHost: here\r\n\r\n"
     status, headers, body = answer_of(Loopback(site()), plain)
-    assert status.startswith(b"HTTP/1.1 426 ")
+    assert status.startswith(b"HTTP/1.1 426 Upgrade Required")
     assert headers[b"upgrade"] == b"websocket"
     assert json.loads(body)["error"]["code"] == "websocket_only"
     status, headers, _ = answer_of(Loopback(site()), plain.replace(b"GET", b"PUT"))

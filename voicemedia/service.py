@@ -219,12 +219,20 @@ class MediaServer(MultiService):
         for warning in configuration.exposure_warnings(self._config):
             self.log.warn("{warning}", warning=warning)
         self.log.info(
-            "listening on http://{host}:{port}; try: voicemedia call smartflo examples/breakfast.wav",
+            "listening on http://{host}:{port}{trial}",
             host=address.host,
             port=address.port,
+            trial=self._trial(f"ws://{address.host}:{address.port}"),
         )
         self._reactor.callLater(0, tune_garbage_collector)
         self._sweeper = self._reactor.callLater(1, self._sweep)
+
+    def _trial(self, server: str) -> str:
+        """Say how to call the first route that a simulated carrier can."""
+        for route in self._config.routes:
+            if route.carrier in ("smartflo", "twilio"):
+                return f"; try: voicemedia call {route.carrier} examples/breakfast.wav --url {server}{route.path}"
+        return ""
 
     def _not_started(self, failure: Failure, name: str) -> None:
         self._troubles[name] = failure.getErrorMessage()

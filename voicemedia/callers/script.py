@@ -233,9 +233,10 @@ class Script:
         self._talks_since_ms = None
         self.stage = Stage.SPEAKING
         if isinstance(line, Keys):
-            times_ms = [now_ms + KEY_EVERY_MS * number for number in range(len(line.keys))]
+            # Not at once: the server is being asked what it said before, and would tell of the first key already.
+            times_ms = [now_ms + KEY_EVERY_MS * number for number in range(1, len(line.keys) + 1)]
             self._keys.extend(zip(times_ms, line.keys, strict=True))
-            self.turn = Turn(line, now_ms, now_ms, times_ms[-1])
+            self.turn = Turn(line, now_ms, times_ms[0], times_ms[-1])
         else:
             self.mouth.say(line.ulaw, now_ms)
             self.turn = Turn(line, now_ms, now_ms + line.voice_start_ms, now_ms + line.voice_end_ms)

@@ -5,6 +5,7 @@
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import Any, Final, Protocol
 
 import msgspec
@@ -133,7 +134,8 @@ def stats(world: World) -> dict[str, object]:
 
 def answer(request: server.Request, status: int, body: bytes, content_type: str = JSON) -> int:
     """Answer a request; HEAD gets the same header and no body."""
-    request.setResponseCode(status)
+    # Twisted has no words of its own for 426.
+    request.setResponseCode(status, HTTPStatus(status).phrase.encode())
     request.setHeader("Content-Type", content_type)
     request.setHeader("Content-Length", str(len(body)))
     request.setHeader("Content-Security-Policy", "default-src 'none'; frame-ancestors 'none'")
