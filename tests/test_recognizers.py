@@ -46,7 +46,7 @@ def test_the_next_recognizer_hears_what_the_first_refused() -> None:
     clock = Clock()
     first = ScriptedRecognizer(clock, name="first", fates=lambda: Fate(50, REFUSED), traits=PRICED)
     both = house(clock, first, ScriptedRecognizer(clock, name="second", traits=PRICED))
-    route = both.of_route(("first", "second"), {})
+    route = both.of_route("/a", ("first", "second"), {})
     assert route is not None
     assert hear(route, clock, "ban bar bas") == "ban bar bas"
     read = both.read()
@@ -61,7 +61,7 @@ def test_a_breaker_is_shared_by_all_routes() -> None:
     first = ScriptedRecognizer(clock, name="first", fates=lambda: Fate(50, REFUSED))
     both = house(clock, first, ScriptedRecognizer(clock, name="second"))
     for _ in range(3):
-        route = both.of_route(("first", "second"), {})
+        route = both.of_route("/a", ("first", "second"), {})
         assert route is not None
         hear(route, clock, "ban")
     assert len(first.listened) == 1
@@ -72,21 +72,36 @@ def test_one_recognizer_that_needs_nothing_serves_by_itself() -> None:
     plain = ScriptedRecognizer(clock, name="plain")
     streaming = ScriptedRecognizer(clock, name="streaming", traits=Traits(one_utterance=True))
     recognizers = house(clock, plain, streaming)
-    assert recognizers.of_route(("plain",), {}) is plain
-    assert recognizers.of_route(("streaming",), {}) is not streaming
-    assert recognizers.of_route(("none",), {}) is None
-    assert recognizers.of_route(("plain",), {"stt.plain": "not installed"}) is None
+    assert recognizers.of_route("/a", ("plain",), {}) is plain
+    assert recognizers.of_route("/a", ("streaming",), {}) is not streaming
+    assert recognizers.of_route("/a", ("none",), {}) is None
+    assert recognizers.of_route("/a", ("plain",), {"stt.plain": "not installed"}) is None
 
 
 def test_costs_and_failures_are_in_the_metrics() -> None:
     clock, metrics = Clock(), Metrics()
     refused = ScriptedRecognizer(clock, name="first", fates=lambda: Fate(50, REFUSED))
     both = house(clock, refused, ScriptedRecognizer(clock, name="second", traits=PRICED))
-    metrics.recognizers = both.read
-    route = both.of_route(("first", "second"), {})
+    metrics.recognizers, metrics.costs = both.read, both.costs
+    route = both.of_route("/a", ("first", "second"), {})
     assert route is not None
     hear(route, clock, "ban bar bas")
     text = metrics.text().decode()
     assert 'voicemedia_stt_failures_total{code="unauthenticated",provider="first"} 1.0' in text
     assert 'voicemedia_stt_cost_usd_total{provider="second"} 0.012' in text
     assert 'voicemedia_stt_streams_total{provider="second"} 1.0' in text
+    assert 'voicemedia_stt_route_cost_usd_total{provider="second",route="/a"} 0.012' in text
+    assert 'voicemedia_stt_route_seconds_total{provider="second",route="/a"} 1.2' in text
+
+
+def test_each_way_in_has_an_account_of_its_own() -> None:
+    clock = Clock()
+    recognizers = house(clock, ScriptedRecognizer(clock, name="first", traits=PRICED))
+    route = recognizers.of_route("/a", ("first",), {})
+    assert route is not None
+    hear(route, clock, "ban bar bas")
+    hear(cast(Recognizer, recognizers.of_session("/stt/stream", "first")), clock, "ban")
+    costs = recognizers.costs()
+    assert costs["/a"]["first"] == {"seconds": 1.2, "cost_usd": 0.012}
+    assert costs["/stt/stream"]["first"] == {"seconds": 0.8, "cost_usd": 0.008}
+    assert recognizers.read()["first"]["cost_usd"] == pytest.approx(0.02)

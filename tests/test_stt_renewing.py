@@ -372,5 +372,5 @@ def test_cost_is_the_sound_sent_unless_the_provider_bills_otherwise() -> None:
     room = Room(ScriptedRecognizer(clock, traits=Traits(usd_per_hour=3600)), clock=clock)
     room.hear(silence(10_000))
     room.recognition.close()
-    assert room.recognition.attempts.usd == pytest.approx(10)
+    assert room.recognition.account.usd == pytest.approx(10)
     assert room.places[0].usd == pytest.approx(10)

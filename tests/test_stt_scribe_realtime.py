@@ -14,7 +14,9 @@ from tests.clouds.elevenlabs import ElevenLabs
 from tests.clouds.web import serve
 from tests.hearing import Notes, frames_of, speak
 from tests.in_reactor import in_reactor
+from voicemedia.audio.frames import Framer
 from voicemedia.audio.g711 import encode_mulaw
+from voicemedia.audio.resample import Resampler
 from voicemedia.errors import ProviderError
 from voicemedia.stt.scribe_realtime import Options, ScribeRealtimeRecognizer
 from voicemedia.stt.scribe_session import Manners, ScribeSession
@@ -455,10 +457,8 @@ async def test_a_wrong_key_is_the_operators_to_mend(monkeypatch: pytest.MonkeyPa
 @in_reactor
 async def test_a_recording_is_heard_for_real_over_mulaw() -> None:
     frames, rate_hz = frames_of("go_forward.wav")
-    from voicemedia.audio.frames import Framer
-    from voicemedia.audio.resample import Resampler
-
     telephone = list(Framer(8000).feed(Resampler(rate_hz, 8000).feed(b"".join(frames))))
-    async with Served(ear=SphinxEar(), rate_hz=8000) as served:
+    # The stand-in hears in this process too, and on a busy machine slowly.
+    async with Served(ear=SphinxEar(), rate_hz=8000, answer_s=19) as served:
         await served.say(telephone)
         assert served.notes.finals == ["go forward ten meters"]

@@ -40,6 +40,21 @@ def test_only_the_last_two_hundred_ended_calls_are_remembered(house: House) -> N
     assert house.get("/calls/C-T0/turns")[0] == 200
 
 
+def test_what_hearing_a_call_has_cost_can_be_read() -> None:
+    house = House(Route("/talk", agent="echo", stt="ears", tts="none"), stt={"ears": {"provider": "tests.priced_ears"}})
+    peer = house.call("/talk", "S1")
+    for _ in range(50):
+        peer.media()
+        house.pass_ms(20)
+    peer.stop()
+    house.pass_ms(100)
+    status, costs = house.get("/calls/C-S1/costs")
+    assert (status, costs["ears"]["seconds"]) == (200, pytest.approx(1, abs=0.1))
+    assert costs["ears"]["cost_usd"] == pytest.approx(0.01, abs=0.001)
+    assert house.get("/streaming/stats")[1]["costs"]["/talk"] == costs
+    assert house.counted()['stt_route_cost_usd_total{provider="ears",route="/talk"}'] == costs["ears"]["cost_usd"]
+
+
 @pytest.mark.parametrize(
     "path", ["/calls", "/calls/", "/calls/C-S1", "/calls/C-S1/turns/x", "/calls/C-S1/words", "/calls/nobody/turns"]
 )

@@ -5,6 +5,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
+from voicemedia.stt.account import Account, together
+
 MAX_TURNS: Final = 500
 "Turns kept of one call; older ones are forgotten."
 
@@ -38,6 +40,8 @@ class Diary:
         "Told each turn when it is written and whenever it has changed."
         self._turns: deque[Turn] = deque(maxlen=MAX_TURNS)
         self.count = 0
+        self.accounts: list[Account] = []
+        "What the recognizers of the call charge, one account a recognition."
 
     def write(self, turn: Turn) -> Turn:
         """Add a turn; it may still be completed."""
@@ -51,6 +55,10 @@ class Diary:
         """Tell whoever reads along that a turn has changed."""
         for read in self.readers:
             read(turn)
+
+    def costs(self) -> dict[str, dict[str, float]]:
+        """Return what each recognizer has cost in this call, in streams that have ended."""
+        return together(self.accounts).read()
 
     def read(self) -> list[dict[str, object]]:
         """Return all turns, oldest first, as plain values."""

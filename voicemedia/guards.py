@@ -11,6 +11,7 @@ from twisted.internet.defer import Deferred
 
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Conversation, Expected, Hearing, Recognition, Recognizer, Transcript
+from voicemedia.stt.account import Account
 
 P = ParamSpec("P")
 Lose = Callable[[], None]
@@ -81,6 +82,7 @@ class _GuardedRecognition:
         self.endpoint: Final = guarded(recognition.endpoint, lose)
         self.expect: Final = guarded(recognition.expect, lose)
         self.close: Final = guarded(recognition.close, lose)
+        self.account: Account | None = getattr(recognition, "account", None)
 
 
 class _GuardedHearing:

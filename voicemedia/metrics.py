@@ -34,6 +34,11 @@ RECOGNIZED: Final = (
     ("cost_usd", "stt_cost_usd", "What that costs by the configured rates, in US dollars."),
 )
 "Key of what `recognizers` gives, the counter it becomes, and what that counts."
+CHARGED: Final = (
+    ("seconds", "stt_route_seconds", "Sound paid for, by route; the streaming API and `grpc` are routes here."),
+    ("cost_usd", "stt_route_cost_usd", "What that costs by the configured rates, in US dollars."),
+)
+"The same for what `costs` gives."
 
 
 class Histogram:
@@ -73,6 +78,7 @@ class Metrics:
         "calls_ended",
         "calls_refused",
         "calls_started",
+        "costs",
         "frames_concealed",
         "frames_dropped",
         "frames_in",
@@ -108,6 +114,8 @@ class Metrics:
         "Asked at each scrape: sessions of the streaming API, by recognizer."
         self.recognizers: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
         "Asked at each scrape: what each recognizer has done and cost."
+        self.costs: Callable[[], Mapping[str, Mapping[str, Mapping[str, float]]]] = dict
+        "Asked at each scrape: what each has cost, by the way in."
         self._replies: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(REPLY_BUCKETS_MS))
         self._lag = Histogram(LAG_BUCKETS_MS)
         # The registry of our own: two services in one process (tests) must not share numbers.
@@ -175,6 +183,13 @@ class Metrics:
         failures = {
             (provider, code): count for provider, each in counts.items() for code, count in each["failures"].items()
         }
+        for key, name, what in CHARGED:
+            charges = {
+                (path, provider): each[key]
+                for path, account in self.costs().items()
+                for provider, each in account.items()
+            }
+            yield _labeled(name, what, ("route", "provider"), charges)
         yield _labeled("stt_failures", "Streams that failed, by code.", ("provider", "code"), failures)
 
     def describe(self) -> Iterator[Metric]:
@@ -183,7 +198,7 @@ class Metrics:
 
 
 def _labeled(
-    name: str, what: str, labels: tuple[str, ...], counts: Mapping[str, float] | Mapping[tuple[str, str], int]
+    name: str, what: str, labels: tuple[str, ...], counts: Mapping[str, float] | Mapping[tuple[str, str], float]
 ) -> CounterMetricFamily:
     family = CounterMetricFamily(f"voicemedia_{name}", what, labels=labels)
     for key, count in counts.items():

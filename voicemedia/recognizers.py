@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
 from voicemedia.interfaces import Provider, Recognizer, Traits
+from voicemedia.stt.account import Account
 from voicemedia.stt.failover import Place
 from voicemedia.stt.renewing import RenewingRecognizer
 
@@ -13,24 +14,32 @@ class Recognizers:
 
     def __init__(self, providers: Mapping[tuple[str, str], Provider], reactor: Any) -> None:
         self.providers, self._reactor = providers, reactor
+        self._accounts: dict[str, Account] = {}
         self.places = {
             name: Place(cast(Recognizer, provider), name=name)
             for (kind, name), provider in providers.items()
             if kind == "stt"
         }
 
-    def of_route(self, names: Sequence[str], missing: Mapping[str, str]) -> Recognizer | None:
+    def of_route(self, path: str, names: Sequence[str], missing: Mapping[str, str]) -> Recognizer | None:
         """Join the recognizers of a route, without those whose packages are missing; None: nobody is left."""
         places = [self.places[name] for name in names if name in self.places and f"stt.{name}" not in missing]
         if len(places) == 1 and places[0].traits == Traits():
             # Nobody to fail over to, and nothing to renew.
             return places[0].recognizer
-        return cast(Recognizer, RenewingRecognizer(places, self._reactor)) if places else None
+        return cast(Recognizer, self._renewing(path, places)) if places else None
 
-    def of_session(self, name: str) -> RenewingRecognizer:
-        """Let a session be heard by one recognizer, whose streams may end."""
-        return RenewingRecognizer([self.places[name]], self._reactor)
+    def of_session(self, path: str, name: str) -> RenewingRecognizer:
+        """Let the sessions that come in by `path` be heard by one recognizer, whose streams may end."""
+        return self._renewing(path, [self.places[name]])
+
+    def _renewing(self, path: str, places: Sequence[Place]) -> RenewingRecognizer:
+        return RenewingRecognizer(places, self._reactor, account=self._accounts.setdefault(path, Account()))
 
     def read(self) -> dict[str, dict[str, object]]:
         """Return what each recognizer has done and cost, calls and sessions together."""
         return {name: place.read() for name, place in self.places.items()}
+
+    def costs(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Return what each recognizer has cost, by the way in: a route's path, the streaming API's, `grpc`."""
+        return {path: account.read() for path, account in self._accounts.items()}

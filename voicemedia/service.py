@@ -74,13 +74,14 @@ class MediaServer(MultiService):
         self._recognizers = Recognizers(self._providers, reactor)
         self._voices = Voices(self._providers, reactor)
         self.metrics.recognizers = self._recognizers.read
+        self.metrics.costs = self._recognizers.costs
         self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._recognizers, self.troubles)
         self.gateways = Gateways(config, reactor, self._ticker.now_ms, self.speech.gateway_sessions())
         self.sip: Bridge | None = (
             make_bridge(config, reactor, self.switchboard, self._ticker, self._line) if config.sip.enabled else None
         )
         self.metrics.live_sessions = self._live_sessions
-        world = World(self.switchboard, self.metrics, self.troubles, self._transcribing, self._recognizers.read)
+        world = World(self.switchboard, self.metrics, self.troubles, self._transcribing, self._recognizers)
         self.browsers = BrowserService(
             config,
             reactor,
@@ -160,7 +161,7 @@ class MediaServer(MultiService):
             voice=voice,
             metrics=self.metrics,
             clock=self._ticker.now_ms,
-            recognizer=self._recognizers.of_route(route.recognizers, self._missing),
+            recognizer=self._recognizers.of_route(route.path, route.recognizers, self._missing),
             synthesizer=self._voices.of_route(route.voices, self._missing),
         )
 

@@ -48,7 +48,7 @@ class SpeechService:
     ) -> None:
         self._config, self._reactor = config, reactor
         self._recognizers, self._troubles, self._clock = recognizers, troubles, clock
-        self.sessions = self._sessions(offered(config, recognizers.providers), config.stream)
+        self.sessions = self._sessions(stt_stream.PATH, offered(config, recognizers.providers), config.stream)
         self.sockets: dict[StreamSocket, None] = {}
 
     def streams(self, limits: WebSocketLimits, metrics: Metrics) -> dict[str, IResource]:
@@ -73,7 +73,7 @@ class SpeechService:
         if grpc.stt:
             names = [grpc.stt, *(name for name in names if name != grpc.stt)]
         limits = msgspec.structs.replace(config.stream, max_sessions=grpc.max_sessions, idle_s=grpc.idle_s)
-        return self._sessions(names, limits)
+        return self._sessions("grpc", names, limits)
 
     def sweep(self) -> None:
         """Let a second pass."""
@@ -94,10 +94,10 @@ class SpeechService:
 
     # --- inside ---
 
-    def _sessions(self, names: list[str], stream: Stream) -> Sessions:
+    def _sessions(self, path: str, names: list[str], stream: Stream) -> Sessions:
         """Make sessions; the first of the recognizers named is the default one."""
         # A stream of the provider's that ends, fails or stalls in the middle of a session costs no word.
-        by_name = {name: self._recognizers.of_session(name) for name in names}
+        by_name = {name: self._recognizers.of_session(path, name) for name in names}
         setting = Setting(stream, self._endpointer, self._clock, self._reactor.seconds, self._keep_summary)
         return Sessions(by_name, lambda name: self._troubles().get(f"stt.{name}", ""), setting)
 

@@ -84,7 +84,7 @@ class Speaker(WebSocketClientProtocol):
                 print(f"session {message['session_id']}: {message['provider']}, {message['language']}", flush=True)
                 self._began_s = self._reactor.seconds()
                 self._clock.start(TICK_S).addErrback(self.ended.errback)
-            case "transcription":
+            case "transcription" if message["text"]:
                 mark = "=" if message["is_final"] else "~"
                 print(f"{self._reactor.seconds() - self._began_s:7.2f} {mark} {message['text']}", flush=True)
             case "error":

@@ -12,7 +12,7 @@ answer to a commit), `http_401`, `http_429`, `http_503`, `silent`, `vanish`, `va
 import json
 from argparse import ArgumentParser, Namespace
 from base64 import b64decode
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from autobahn.twisted.resource import WebSocketResource
@@ -153,7 +153,7 @@ class RealtimeSession(WebSocketServerProtocol):
         if cloud.key and request.headers.get("xi-api-key") != cloud.key:
             self.mishap = "auth_error@open"
         self.sound = b""
-        self.silence_s = self.partial_s = 0.0
+        self.silence_s = self.partial_s = self.rested_s = 0.0
         self.seen: list[dict[str, Any]] = []
         form, _, rate = self.query.get("audio_format", "pcm_16000").partition("_")
         self.mulaw, self.rate_hz = form == "ulaw", int(rate)
@@ -207,9 +207,12 @@ class RealtimeSession(WebSocketServerProtocol):
             return
         if self.automatic and self.silence_s >= self.vad_s:
             self.commit(asked=False)
-        elif self.partial_s >= PARTIAL_S:
+        elif self.partial_s >= PARTIAL_S and (began_s := self.cloud.seconds()) >= self.rested_s:
             self.partial_s = 0.0
             self.tell("partial_transcript", text=" ".join(word.text for word in self.heard()))
+            # Each guess hears the whole utterance anew: a slow ear takes rests, or it would fall behind its caller.
+            ended_s = self.cloud.seconds()
+            self.rested_s = ended_s + 2 * (ended_s - began_s)
 
     def heard(self) -> list[Heard]:
         return self.cloud.ear.hear(self.sound, self.rate_hz)
@@ -242,8 +245,9 @@ class RealtimeSession(WebSocketServerProtocol):
 class Realtime:
     """What all realtime sessions share."""
 
-    def __init__(self, ear: Ear, key: str, mishaps: Iterable[str]) -> None:
+    def __init__(self, ear: Ear, key: str, mishaps: Iterable[str], seconds: Callable[[], float]) -> None:
         self.ear = ear
+        self.seconds = seconds
         self.key = key
         self.mishaps = Mishaps(mishaps)
         self.sessions: list[RealtimeSession] = []
@@ -289,7 +293,7 @@ class ElevenLabs:
     ) -> None:
         self.speech = Speech(reactor, mouth or ToneMouth(), REFUSALS, key=key, mishaps=speeches, contexts=contexts)
         self.scribe = Scribe(reactor, ear, key=key, mishaps=mishaps, slow_s=slow_s)
-        self.realtime = Realtime(ear, key, sessions)
+        self.realtime = Realtime(ear, key, sessions, reactor.seconds)
         self.root = Resource()
         version = Resource()
         self.root.putChild(b"v1", version)

@@ -215,7 +215,7 @@ class Call:
     async def answer(self) -> AsyncIterator[Any]:
         """Give the responses, while another task reads the requests."""
         reader = asyncio.get_running_loop().create_task(self._read())
-        reader.add_done_callback(lambda _task: self._out.put_nowait(None))
+        reader.add_done_callback(self._read_over)
         self.failed.add_done_callback(lambda _future: self._out.put_nowait(None))
         try:
             if self.switches.hello:
@@ -232,6 +232,12 @@ class Call:
             reader.cancel()
             if self._watching is not None:
                 self._watching.cancel()
+
+    def _read_over(self, reader: "asyncio.Task[None]") -> None:
+        # Looked at even if nobody asks why: a client that has gone takes no answer.
+        if not reader.cancelled():
+            reader.exception()
+        self._out.put_nowait(None)
 
     async def _read(self) -> None:
         loop = asyncio.get_running_loop()

@@ -61,6 +61,16 @@ class Sessions(Protocol):
         """Count the calls that are on, by route."""
 
 
+class Recognizers(Protocol):
+    """What is known of the recognizers."""
+
+    def read(self) -> Mapping[str, Any]:
+        """Return what each has done and cost, in calls and streams."""
+
+    def costs(self) -> Mapping[str, Any]:
+        """Return what each has cost, by the way in."""
+
+
 @dataclass(frozen=True)
 class World:
     """What the pages tell about."""
@@ -71,8 +81,7 @@ class World:
     "For every provider, as `stt.pocketsphinx`: why it cannot serve; empty when it can."
     transcribing: Callable[[], Mapping[str, Any]] = dict
     "Counts of the streaming API: its sessions, and by provider what it did."
-    recognizers: Callable[[], Mapping[str, Any]] = dict
-    "What each recognizer has done and cost, in calls and streams."
+    recognizers: Recognizers | None = None
 
 
 def health(world: World, uptime_s: float) -> tuple[int, dict[str, object]]:
@@ -122,7 +131,8 @@ def stats(world: World) -> dict[str, object]:
             "late": metrics.frames_late,
             "dropped": metrics.frames_dropped,
         },
-        "recognizers": world.recognizers(),
+        "recognizers": world.recognizers.read() if world.recognizers else {},
+        "costs": world.recognizers.costs() if world.recognizers else {},
         "turns": metrics.turns,
         "errors": errors,
         "provider_failures": dict(metrics.providers_failed),

@@ -1,11 +1,11 @@
-"""`GET /calls/CALL_ID/turns`: what was said in a call, for a caller on the same machine.
+"""`GET /calls/CALL_ID/turns` and `/costs`: what was said in a call and what hearing it cost, for this machine only.
 
-`voicemedia call` reads it to print the conversation. Words are personal: only a peer on loopback that comes
+`voicemedia call` reads the turns to print the conversation. Words are personal: only a peer on loopback that comes
 through no proxy may read them.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Final
 
 import msgspec
 from twisted.web.resource import Resource
@@ -15,6 +15,8 @@ from voicemedia.diary import Diary
 from voicemedia.protocols.status import Refusal, answer
 
 FORWARDED = ("Forwarded", "X-Forwarded-For", "X-Real-IP", "Via")
+
+READ: Final[dict[bytes, Callable[[Diary], object]]] = {b"turns": Diary.read, b"costs": Diary.costs}
 
 
 class TurnsPage(Resource):
@@ -31,14 +33,15 @@ class TurnsPage(Resource):
 
     def render(self, request: Any) -> int:
         """Answer one request; whoever may not read learns not even that the page exists."""
-        if not _is_local(request) or len(request.postpath) != 2 or request.postpath[1] != b"turns":
+        read = READ.get(request.postpath[1]) if len(request.postpath) == 2 else None
+        if read is None or not _is_local(request):
             return Refusal(404).render(request)
         if request.method not in (b"GET", b"HEAD"):
             return Refusal(405, headers={"Allow": "GET, HEAD"}).render(request)
         diary = self._diary(request.postpath[0].decode("utf-8", "replace"))
         if diary is None:
             return Refusal(404).render(request)
-        return answer(request, 200, msgspec.json.encode(diary.read()))
+        return answer(request, 200, msgspec.json.encode(read(diary)))
 
 
 def _is_local(request: Any) -> bool:

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Hearing, Recognition, Traits, Transcript
+from voicemedia.stt.account import Account
 from voicemedia.stt.failover import Lineup, Place
 from voicemedia.stt.stretches import Stream
 
@@ -38,10 +39,7 @@ class Attempts:
         "Who was asked last."
         self.failovers = 0
         "How often the sound went to another provider than before."
-        self.seconds: dict[str, float] = {}
-        "Sound paid for, by provider, in streams that have ended."
-        self.usd = 0.0
-        "What that cost."
+        self.account = Account()
 
     def forget(self) -> None:
         """Hold on to nobody: what refers to one another waits for the garbage collector, which seldom comes."""
@@ -114,8 +112,8 @@ class Attempts:
         attempt.recognition.close()
         place, seconds = attempt.place, stream.billed_s or stream.fed / self._rate_hz
         place.seconds += seconds
-        self.seconds[place.name] = self.seconds.get(place.name, 0.0) + seconds
-        self.usd += place.cost(seconds)
+        for account in (self.account, self._lineup.account):
+            account.charge(place.name, seconds, place.cost(seconds))
         if why is None:
             place.breaker.leave()
         else:

@@ -7,6 +7,7 @@ from twisted.logger import Logger
 
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Recognizer, Traits
+from voicemedia.stt.account import Account
 from voicemedia.web.breaker import Breaker, Trip
 
 
@@ -55,12 +56,14 @@ class Lineup:
     """The recognizers of a route.
 
     :param clock: the reactor's `seconds`.
+    :param account: charged with what all its callers cost together.
     """
 
     log = Logger()
 
-    def __init__(self, places: Sequence[Place], clock: Callable[[], float]) -> None:
+    def __init__(self, places: Sequence[Place], clock: Callable[[], float], account: Account | None = None) -> None:
         self.places = tuple(places)
+        self.account = account or Account()
         self._clock = clock
 
     @property

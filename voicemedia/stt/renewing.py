@@ -14,6 +14,7 @@ from twisted.python.failure import Failure
 
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Hearing, Traits, Transcript
+from voicemedia.stt.account import Account
 from voicemedia.stt.attempts import Attempts
 from voicemedia.stt.continuity import Continuity
 from voicemedia.stt.failover import Lineup, Place
@@ -26,10 +27,17 @@ class RenewingRecognizer:
     """The recognizers of a route as one.
 
     :param places: in the order of preference.
+    :param account: charged with what all callers cost together.
     """
 
-    def __init__(self, places: Sequence[Place], reactor: IReactorTime, patience: Patience | None = None) -> None:
-        self.lineup = Lineup(places, reactor.seconds)
+    def __init__(
+        self,
+        places: Sequence[Place],
+        reactor: IReactorTime,
+        patience: Patience | None = None,
+        account: Account | None = None,
+    ) -> None:
+        self.lineup = Lineup(places, reactor.seconds, account)
         self.name = "+".join(place.name for place in places)
         self.patience = patience or Patience()
         self.live: dict[RenewingRecognition, None] = {}
@@ -128,9 +136,9 @@ class RenewingRecognition:
         return self._core.waiting
 
     @property
-    def usd(self) -> float:
+    def account(self) -> Account:
         """What it has cost, over all streams that have ended: all of them once it is closed."""
-        return self.attempts.usd
+        return self.attempts.account
 
     # --- Recognition ---
 

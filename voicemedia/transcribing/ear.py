@@ -42,6 +42,6 @@ class Ear:
     def close(self) -> None:
         """Hear no more."""
         self.recognition.close()
-        if self._session is not None:
-            self._session.totals.charged_usd += getattr(self.recognition, "usd", 0.0)
+        if self._session is not None and (account := getattr(self.recognition, "account", None)) is not None:
+            self._session.totals.accounts.append(account)
         self._session = None

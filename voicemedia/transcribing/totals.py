@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from voicemedia.interfaces import Transcript
+from voicemedia.stt.account import Account, together
 from voicemedia.transcribing.events import Wish
 from voicemedia.transcribing.tally import percentiles
 
@@ -25,8 +26,8 @@ class Totals:
         "Sound nobody listened to, because the recognizer had failed."
         self.interims = 0
         self.latencies_ms: list[float] = []
-        self.charged_usd = 0.0
-        "What recognitions that keep an account of their own have cost."
+        self.accounts: list[Account] = []
+        "Of recognitions that keep one and have ended."
         self.renewals = 0
         self._chunks = self._bytes = 0
         self.text = ""
@@ -71,7 +72,7 @@ class Totals:
     @property
     def cost_usd(self) -> float:
         """What the provider takes for the sound, by the configured price."""
-        return self.charged_usd or self.heard_ms / 1000 / 3600 * self._usd_per_hour
+        return together(self.accounts).usd if self.accounts else self.heard_ms / 1000 / 3600 * self._usd_per_hour
 
     def may_complain(self, now_ms: int) -> bool:
         """Tell whether one more error message may be sent."""
@@ -122,5 +123,6 @@ class Totals:
                 "errors": self.complaints,
                 "latency_ms": percentiles(self.latencies_ms),
                 "cost_usd": round(self.cost_usd, 6),
+                "costs": together(self.accounts).read(),
             },
         }
