@@ -22,6 +22,7 @@ SHARED = {
     "children",
     "diary",
     "web",
+    "account",
 }
 "What every room may use."
 
@@ -41,11 +42,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "turns": set(),
     "utterance": {"interfaces"},
     "reply": {*SHARED},
-    "diary": set(),
+    "account": set(),
+    "diary": {"account"},
     "speaker": {*SHARED, "turns", "reply", "following"},
     "call": {*SHARED, "turns", "utterance", "speaker", "following", "setting"},
     "ticker": set(),
-    "guards": {"interfaces", "errors"},
+    "guards": {"interfaces", "errors", "account"},
     "switchboard": {*SHARED, "call", "guards", "ticker", "setting"},
     "transcribing": {*SHARED, "transcribing"},
     # The streaming API is two doors, WebSocket and HTTP, to the same sessions.

@@ -330,6 +330,54 @@ def test_a_provider_that_comes_back_hears_what_was_said_meanwhile() -> None:
     assert room.owner.text == " ".join(WORDS[:10])
 
 
+@pytest.mark.parametrize("out_s", [1, 5, 12])
+def test_a_server_that_is_started_again_has_lost_no_word(out_s: int) -> None:
+    clock = Clock()
+    ears = ScriptedRecognizer(
+        clock, traits=STREAMING, fates=lambda: Fate(5, KILLED) if clock.seconds() < out_s else Fate()
+    )
+    owner = Owner()
+    # With the breaker as it comes: it opens, and there is nobody else to ask.
+    recognizer = RenewingRecognizer([Place(ears)], clock)
+    recognition = recognizer.listen(8000, owner)
+    recognition.onset()
+    for frame in frames(speak("ban bar bas") + silence(200)):
+        clock.advance(0.02)
+        recognition.feed(frame)
+    recognition.endpoint()
+    clock.pump([0.05] * 20 * (out_s + 4))
+    assert (owner.text, owner.errors) == ("ban bar bas", [])
+    assert len(ears.listened) < 25
+
+
+def test_a_server_that_stays_away_is_given_up() -> None:
+    clock = Clock()
+    owner = Owner()
+    recognizer = RenewingRecognizer([Place(ScriptedRecognizer(clock, fates=lambda: Fate(5, KILLED)))], clock)
+    recognition = recognizer.listen(8000, owner)
+    for frame in frames(speak("ban bar bas") + silence(40_000)):
+        clock.advance(0.02)
+        recognition.feed(frame)
+    assert [str(error) for error in owner.errors] == ["Socket closed"]
+    assert clock.seconds() > 15
+
+
+def test_a_silent_caller_who_probes_keeps_nobody_from_being_heard() -> None:
+    clock = Clock()
+    fates = iter([Fate(5, KILLED)] * 3)
+    ears = ScriptedRecognizer(clock, traits=STREAMING, fates=lambda: next(fates, Fate()))
+    recognizer = RenewingRecognizer([Place(ears)], clock)
+    silent, owner = recognizer.listen(8000, Owner()), Owner()
+    for frame in frames(silence(4000)):
+        clock.advance(0.02)
+        silent.feed(frame)
+    speaker = recognizer.listen(8000, owner)
+    for frame in frames(speak("ban bar") + silence(4000)):
+        clock.advance(0.02)
+        speaker.feed(frame)
+    assert owner.text == "ban bar"
+
+
 def test_an_endpoint_without_sound_has_its_final_too() -> None:
     clock = Clock()
     room = Room(ScriptedRecognizer(clock), clock=clock)

@@ -117,7 +117,7 @@ class Call:
             call=self.caller.call_id,
             why=why.value,
             duration_s=round((self._clock() - self.answered_ms) / 1000, 1),
-            turns=self.diary.count,
+            **self.diary.totals(),
             totals=dict(self.leg.totals()),
         )
         self._over(why)

@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Final, Literal
 
-from voicemedia.stt.account import Account, together
+from voicemedia.account import Account, together
 
 MAX_TURNS: Final = 500
 "Turns kept of one call; older ones are forgotten."
@@ -59,6 +59,10 @@ class Diary:
     def costs(self) -> dict[str, dict[str, float]]:
         """Return what each recognizer has cost in this call, in streams that have ended."""
         return together(self.accounts).read()
+
+    def totals(self) -> dict[str, object]:
+        """Return what the last line of the call's log tells."""
+        return {"turns": self.count, "recognition": self.costs()}
 
     def read(self) -> list[dict[str, object]]:
         """Return all turns, oldest first, as plain values."""

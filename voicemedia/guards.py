@@ -9,9 +9,9 @@ from typing import Final, ParamSpec
 
 from twisted.internet.defer import Deferred
 
+from voicemedia.account import Account
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Conversation, Expected, Hearing, Recognition, Recognizer, Transcript
-from voicemedia.stt.account import Account
 
 P = ParamSpec("P")
 Lose = Callable[[], None]
@@ -45,10 +45,13 @@ class GuardedConversation:
 
 
 class GuardedRecognizer:
-    """A recognizer for one call, which does not raise."""
+    """A recognizer for one call, which does not raise.
 
-    def __init__(self, recognizer: Recognizer, lose: Lose) -> None:
-        self._recognizer, self._lose = recognizer, lose
+    :param accounts: gets those of the call's recognitions that keep one.
+    """
+
+    def __init__(self, recognizer: Recognizer, lose: Lose, accounts: list[Account]) -> None:
+        self._recognizer, self._lose, self._accounts = recognizer, lose, accounts
         self.name = recognizer.name
 
     @property
@@ -67,9 +70,10 @@ class GuardedRecognizer:
     def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:
         """Begin to listen; deaf from the start if that fails."""
         try:
-            return _GuardedRecognition(
-                self._recognizer.listen(rate_hz, _GuardedHearing(hearing, self._lose)), self._lose
-            )
+            recognition = self._recognizer.listen(rate_hz, _GuardedHearing(hearing, self._lose))
+            if (account := getattr(recognition, "account", None)) is not None:
+                self._accounts.append(account)
+            return _GuardedRecognition(recognition, self._lose)
         except Exception:
             self._lose()
             return _Deaf()
@@ -82,7 +86,6 @@ class _GuardedRecognition:
         self.endpoint: Final = guarded(recognition.endpoint, lose)
         self.expect: Final = guarded(recognition.expect, lose)
         self.close: Final = guarded(recognition.close, lose)
-        self.account: Account | None = getattr(recognition, "account", None)
 
 
 class _GuardedHearing:

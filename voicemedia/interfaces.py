@@ -264,7 +264,7 @@ class Recognizer(Provider, Protocol):
     A recognizer that differs from `Traits()` has an attribute `traits`; one that hears certain languages only has
     them in an attribute `languages` (BCP 47, the first is what it falls back to). A recognition that may lag behind its
     caller has an attribute `backlog_ms`: the sound it has taken and not yet sent; one that is charged for has an
-    attribute `account` (`voicemedia.stt.account.Account`), complete once it is closed.
+    attribute `account` (`voicemedia.account.Account`), complete once it is closed.
     """
 
     def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:

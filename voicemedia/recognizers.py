@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from voicemedia.account import Account
 from voicemedia.interfaces import Provider, Recognizer, Traits
-from voicemedia.stt.account import Account
 from voicemedia.stt.failover import Place
 from voicemedia.stt.renewing import RenewingRecognizer
 

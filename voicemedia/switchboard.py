@@ -10,6 +10,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from voicemedia import config
+from voicemedia.account import Account
 from voicemedia.audio.voice import Endpointer
 from voicemedia.call import FAREWELL_MS, Call
 from voicemedia.diary import Diary
@@ -179,9 +180,12 @@ class Switchboard:
     def _make_call(self, leg: Leg, line: Line, live: Live) -> Call:
         conversation = GuardedConversation(line.agent.converse(leg.caller), live.lose)
         setting = line.setting
+        accounts: list[Account] = []
         if setting.recognizer is not None:
-            setting = replace(setting, recognizer=GuardedRecognizer(setting.recognizer, live.lose))
-        return Call(leg, conversation, line.endpointer(leg.caller.rate_hz), setting, lambda why: self._over(live, why))
+            setting = replace(setting, recognizer=GuardedRecognizer(setting.recognizer, live.lose, accounts))
+        call = Call(leg, conversation, line.endpointer(leg.caller.rate_hz), setting, lambda why: self._over(live, why))
+        call.diary.accounts = accounts
+        return call
 
     def _never_was(self, why: Goodbye, metrics: Metrics) -> None:
         self.ended_by[why.value] += 1

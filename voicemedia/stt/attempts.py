@@ -3,9 +3,9 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from voicemedia.account import Account
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Hearing, Recognition, Traits, Transcript
-from voicemedia.stt.account import Account
 from voicemedia.stt.failover import Lineup, Place
 from voicemedia.stt.stretches import Stream
 
@@ -67,8 +67,7 @@ class Attempts:
         if len(self._refused) == len(self._lineup.places):
             raise next(reversed(self._refused.values()))
         for place in self._candidates():
-            place.streams += 1
-            place.breaker.enter()
+            self._lineup.entered(place)
             try:
                 recognition = place.recognizer.listen(self._rate_hz, self._ear(number))
             except ProviderError as error:

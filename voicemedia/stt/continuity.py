@@ -9,48 +9,16 @@ its stretch a new one hears what comes: finals are said in the order of the stre
 
 from collections import deque
 from dataclasses import replace
-from typing import Final, Protocol
+from typing import Final
 
 from voicemedia.errors import ProviderError
-from voicemedia.interfaces import FRAME_MS, Traits, Transcript
-from voicemedia.stt.stretches import MARGIN_MS, NOTHING, Patience, Speech, Stream, Stretch, Tally, joined
+from voicemedia.interfaces import FRAME_MS, Transcript
+from voicemedia.stt.stretches import MARGIN_MS, NOTHING, Patience, Speech, Stream, Streams, Stretch, Tally, joined
 
+UNREACHED: Final = "unavailable"
+"Code of the error when a provider's server is not there: it has heard nothing of the sound."
 STEADY_MS: Final = 5000
 "A stream that lived this long was no failure to begin with."
-
-
-class Streams(Protocol):
-    """What the machine orders; nothing of it blocks, or calls back before it returns."""
-
-    def open(self, number: int) -> Traits | None:
-        """Open a stream at the best provider there is; None: none is to be had at this moment.
-
-        :raises ProviderError: nor will there ever be one.
-        """
-
-    def better(self, number: int) -> bool:
-        """Tell whether a new stream would go to a better provider."""
-
-    def feed(self, number: int, pcm: bytes) -> None:
-        """Send 20 ms."""
-
-    def onset(self, number: int) -> None:
-        """Tell that the caller has begun to speak."""
-
-    def endpoint(self, number: int) -> None:
-        """Ask for the final."""
-
-    def backlog_ms(self, number: int) -> int:
-        """Tell how much sound it has taken and not sent."""
-
-    def drop(self, stream: Stream, why: ProviderError | None) -> None:
-        """Close a stream; nothing it says counts from now on."""
-
-    def say(self, transcript: Transcript) -> None:
-        """Tell the owner."""
-
-    def give_up(self, why: ProviderError) -> None:
-        """Tell the owner that nothing more will come."""
 
 
 class Continuity:
@@ -71,8 +39,8 @@ class Continuity:
         self._failures = self._unheard = 0
         "Streams that failed, and that fell silent, in a row."
         self._retry_at_ms = 0.0
-        self._alone_since_ms: float | None = None
-        "Since when no provider is to be had."
+        self._troubled_since_ms: float | None = None
+        "Since when no provider is to be had, or none that lives."
         self._last_error = ProviderError("no recognizer can be reached")
         self.over = False
         self.tally = Tally()
@@ -137,7 +105,7 @@ class Continuity:
             return
         stream.heard_ms = now_ms
         stream.billed_s = max(stream.billed_s, transcript.billed_s)
-        self._failures = self._unheard = 0
+        self._failures, self._unheard, self._troubled_since_ms = 0, 0, None
         transcript = stream.on_our_clock(transcript)
         if transcript.final:
             self._final(stream, transcript, now_ms)
@@ -274,16 +242,18 @@ class Continuity:
             self._alone(now_ms)
             return None
         stream.traits = traits
-        self._alone_since_ms = None
         self._streams[stream.number] = stream
         return stream
 
     def _alone(self, now_ms: float) -> None:
-        if self._alone_since_ms is None:
-            self._alone_since_ms = now_ms
         self._retry_at_ms = now_ms + self._patience.retry_ms
-        if now_ms - self._alone_since_ms >= self._patience.give_up_ms:
+        if self._troubled_ms(now_ms) >= self._patience.give_up_ms:
             self._give_up(self._last_error)
+
+    def _troubled_ms(self, now_ms: float) -> float:
+        if self._troubled_since_ms is None:
+            self._troubled_since_ms = now_ms
+        return now_ms - self._troubled_since_ms
 
     def _give(self, stream: Stream, stretch: Stretch) -> None:
         """Let a stream work on a stretch, from what no final covers on."""
@@ -327,33 +297,36 @@ class Continuity:
     def _replace(self, stream: Stream, why: ProviderError | None, now_ms: float) -> None:
         """Take a stream's stretches away from it and give them to another."""
         self._drop(stream, why)
+        if now_ms - stream.opened_ms >= STEADY_MS:
+            self._failures, self._troubled_since_ms = 0, None
         for stretch in stream.stretches:
-            self._orphan(stretch)
+            self._orphan(stretch, tried=why is None or why.code != UNREACHED)
         if why is None:
             self.tally.renewals += 1
         else:
             self.tally.recoveries += 1
-            self._note_failure(stream, why, now_ms)
+            self._note_failure(why, now_ms)
         self._flush()
         self.serve(now_ms)
 
-    def _orphan(self, stretch: Stretch) -> None:
+    def _orphan(self, stretch: Stretch, *, tried: bool = True) -> None:
         stretch.stream = None
         self.tally.lost_ms += stretch.forgotten * 1000 // self._rate_hz
         stretch.forgotten = 0
         if stretch.closed_ms is None:
             return
-        stretch.tries += 1
+        stretch.tries += tried
         # Sound that no stream survives, or that is a guess for ever, is not sent again without end.
         if stretch.ring.start == stretch.ring.end or stretch.tries > self._patience.tries:
             stretch.closing = replace(stretch.guess, final=True)
 
-    def _note_failure(self, stream: Stream, why: ProviderError, now_ms: float) -> None:
+    def _note_failure(self, why: ProviderError, now_ms: float) -> None:
         self._last_error = why
-        self._failures = 1 if now_ms - stream.opened_ms >= STEADY_MS else self._failures + 1
+        self._failures += 1
+        troubled_ms = self._troubled_ms(now_ms)
         if self._failures > 1:
             self._retry_at_ms = now_ms + min(2000, self._patience.retry_ms << (self._failures - 2))
-        if self._failures >= self._patience.failures:
+        if self._failures >= self._patience.failures and troubled_ms >= self._patience.give_up_ms:
             self._give_up(why)
 
     def _drop(self, stream: Stream, why: ProviderError | None) -> None:

@@ -5,9 +5,9 @@ from collections.abc import Callable, Sequence
 
 from twisted.logger import Logger
 
+from voicemedia.account import Account
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Recognizer, Traits
-from voicemedia.stt.account import Account
 from voicemedia.web.breaker import Breaker, Trip
 
 
@@ -79,7 +79,15 @@ class Lineup:
         """
         now_ms = self._clock() * 1000
         allowed = [place for place in self.places if place.breaker.allows(now_ms)]
+        if not allowed:
+            # Callers wait, and nobody else serves them: the moment one is back must not be missed.
+            allowed = [place for place in self.places if place.breaker.allows(now_ms, alone=True)]
         return sorted(allowed, key=lambda place: bool(place.recognizer.trouble))
+
+    def entered(self, place: Place) -> None:
+        """Take note that a stream is opened."""
+        place.streams += 1
+        place.breaker.enter(self._clock() * 1000)
 
     def failed(self, place: Place, error: ProviderError) -> None:
         """Take note that a stream failed, and tell the operator what only he can mend."""

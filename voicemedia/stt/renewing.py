@@ -12,9 +12,9 @@ from twisted.internet.defer import Deferred, DeferredList
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.python.failure import Failure
 
+from voicemedia.account import Account
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Hearing, Traits, Transcript
-from voicemedia.stt.account import Account
 from voicemedia.stt.attempts import Attempts
 from voicemedia.stt.continuity import Continuity
 from voicemedia.stt.failover import Lineup, Place

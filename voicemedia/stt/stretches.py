@@ -2,9 +2,10 @@
 
 from collections import deque
 from dataclasses import dataclass, field, replace
-from typing import Final
+from typing import Final, Protocol
 
 from voicemedia.audio.ring import Ring
+from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Traits, Transcript, Word
 
 MARGIN_MS: Final = 400
@@ -20,7 +21,7 @@ class Patience:
     stall_ms: int = 10_000
     "For any result while the caller speaks, of a provider that gives interim ones."
     give_up_ms: int = 15_000
-    "For any provider to be there at all."
+    "For any provider to be there at all, and for failures in a row to end."
     hold_ms: int = 1000
     "Sound a provider may have taken and not sent; beyond it we keep the rest."
     backlog_ms: int = 5000
@@ -30,9 +31,9 @@ class Patience:
     retry_ms: int = 100
     "Wait after a second failure in a row; it doubles up to 2 s."
     failures: int = 8
-    "In a row, after which the recognition is given up."
+    "In a row, after which the recognition may be given up."
     tries: int = 6
-    "Streams that may fail over one utterance that has ended; then the last guess becomes its final."
+    "Streams that may fail over one utterance that has ended, having begun to; then its last guess becomes its final."
 
 
 @dataclass(slots=True)
@@ -174,6 +175,40 @@ class Stream:
 
     def _ms(self, sample: int) -> int:
         return sample * 1000 // self.rate_hz
+
+
+class Streams(Protocol):
+    """What the machine orders; nothing of it blocks, or calls back before it returns."""
+
+    def open(self, number: int) -> Traits | None:
+        """Open a stream at the best provider there is; None: none is to be had at this moment.
+
+        :raises ProviderError: nor will there ever be one.
+        """
+
+    def better(self, number: int) -> bool:
+        """Tell whether a new stream would go to a better provider."""
+
+    def feed(self, number: int, pcm: bytes) -> None:
+        """Send 20 ms."""
+
+    def onset(self, number: int) -> None:
+        """Tell that the caller has begun to speak."""
+
+    def endpoint(self, number: int) -> None:
+        """Ask for the final."""
+
+    def backlog_ms(self, number: int) -> int:
+        """Tell how much sound it has taken and not sent."""
+
+    def drop(self, stream: Stream, why: ProviderError | None) -> None:
+        """Close a stream; nothing it says counts from now on."""
+
+    def say(self, transcript: Transcript) -> None:
+        """Tell the owner."""
+
+    def give_up(self, why: ProviderError) -> None:
+        """Tell the owner that nothing more will come."""
 
 
 class Speech:

@@ -348,13 +348,20 @@ class Session:
             return
         # Silence between two bursts is no credit for the next one.
         self._began_ms = max(self._began_ms, now_ms - self.totals.heard_ms - 1000)
-        if self._final_due_ms is not None and now_ms >= self._final_due_ms:
+        if self._final_due_ms is not None and now_ms >= self._final_due_ms and not self._excused(now_ms):
             self._no_final()
         elif now_ms - self.last_audio_ms >= stream.idle_s * 1000:
             self.trouble("session_expired", f"no sound for {stream.idle_s} s")
             self._close("expired")
         elif self.attended and self._detached_ms is not None and now_ms - self._detached_ms >= stream.resume_s * 1000:
             self._close("abandoned")
+
+    def _excused(self, now_ms: int) -> bool:
+        """Tell whether a final is late because its sound waits for a provider, which is given up in its own time."""
+        excused = any(getattr(ear.recognition, "renewing", False) for ear in self._ears)
+        if excused:
+            self._final_due_ms = now_ms + self._setting.stream.final_s * 1000
+        return excused
 
     def _no_final(self) -> None:
         self._tally.timeouts += 1

@@ -4,8 +4,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
+from voicemedia.account import Account, together
 from voicemedia.interfaces import Transcript
-from voicemedia.stt.account import Account, together
 from voicemedia.transcribing.events import Wish
 from voicemedia.transcribing.tally import percentiles
 

@@ -109,7 +109,7 @@ class FailoverVoice:
 
         :raises ProviderError: it could not, for whatever reason.
         """
-        mouth.breaker.enter()
+        mouth.breaker.enter(self._now_ms())
         try:
             await self._timed(mouth, saying, around)
         except ProviderError:

@@ -16,6 +16,10 @@ class Trip:
     "Left alone for so long after that many failures; then one stream probes."
     fatal_s: float = 300.0
     "Left alone for so long after an error the operator has to mend."
+    alone_s: float = 1.0
+    "In place of `open_s`, when there is nobody else to ask."
+    probe_s: float = 2.0
+    "A probe that nothing has come of for so long no longer keeps others from trying."
 
 
 class Breaker:
@@ -25,19 +29,29 @@ class Breaker:
         self._trip = trip
         self._failed_at_ms = deque[float](maxlen=trip.failures)
         self._open_until_ms = 0.0
+        self._alone_until_ms = 0.0
+        "The same for who has nobody else to ask."
+        self._probe_until_ms = 0.0
         self._open = False
         self._probing = False
         self._worked_at_ms: float | None = None
         self.trouble = ""
         "Why it is open; empty while it is closed."
 
-    def allows(self, now_ms: float) -> bool:
-        """Tell whether a stream opened now would be let through."""
-        return not self._open or (now_ms >= self._open_until_ms and not self._probing)
+    def allows(self, now_ms: float, *, alone: bool = False) -> bool:
+        """Tell whether a stream opened now would be let through.
 
-    def enter(self) -> None:
+        :param alone: there is nobody else to ask.
+        """
+        if not self._open:
+            return True
+        until_ms = self._alone_until_ms if alone else self._open_until_ms
+        return now_ms >= until_ms and not (self._probing and now_ms < self._probe_until_ms)
+
+    def enter(self, now_ms: float) -> None:
         """A stream is opened; while half open it is the probe."""
         self._probing = self._open
+        self._probe_until_ms = now_ms + self._trip.probe_s * 1000
 
     def leave(self) -> None:
         """A stream was closed by us before it could prove anything."""
@@ -67,6 +81,8 @@ class Breaker:
         rest_s = max(trip.open_s if error.retryable else trip.fatal_s, error.retry_after_s)
         self._open, self._probing = True, False
         self._open_until_ms = max(self._open_until_ms, now_ms + rest_s * 1000)
+        hopeful = error.retryable and not error.retry_after_s
+        self._alone_until_ms = now_ms + trip.alone_s * 1000 if hopeful else self._open_until_ms
         self.trouble = str(error)
 
     def _works(self, now_ms: float) -> bool:
