@@ -40,5 +40,5 @@ $(READY): pyproject.toml constraints.txt
 	  { echo "$(PYTHON) cannot make a virtual environment. Cure: sudo apt-get install python3-venv" >&2; exit 1; }
 	@echo "Setting up $(VENV) (once, about half a minute) ..."
 	@"$(PYTHON)" -m venv $(VENV)
-	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,google,opus,browser,test,check]'
+	@$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[offline,google,opus,browser,postgres,test,check]'
 	@touch $(READY)

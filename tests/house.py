@@ -14,7 +14,7 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
 from tests.websocket_wires import BINARY, CLOSE, PING, PONG, TEXT, Frame, MemoryTransport, server_frames
-from voicemedia.config import Config, Grpc, Route
+from voicemedia.config import Config, Grpc, History, Route
 from voicemedia.protocols.fast_websocket import tune_garbage_collector
 from voicemedia.service import MediaServer
 
@@ -28,8 +28,9 @@ class House:
 
     def __init__(self, *routes: Route, **sections: Any) -> None:
         self.reactor = MemoryReactorClock()
-        # Its thread serves real ports, and knows no reactor without a thread pool.
-        config = Config(routes=routes or (ECHO,), **{"grpc": Grpc(enabled=False), **sections})
+        # Their threads serve real ports and files, and know no reactor without a thread pool.
+        quiet: dict[str, Any] = {"grpc": Grpc(enabled=False), "history": History(enabled=False)}
+        config = Config(routes=routes or (ECHO,), **(quiet | sections))
         self.server = MediaServer(config, self.reactor, self.reactor.seconds)
         self.server.startService()
         call: Any

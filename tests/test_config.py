@@ -49,7 +49,19 @@ def test_without_a_file_everything_has_its_default() -> None:
 def test_the_example_lists_every_key_with_its_default() -> None:
     raw = msgspec.toml.decode(EXAMPLE.read_bytes())
     written = read_config(str(EXAMPLE))
-    for name in ("server", "limits", "voice", "turns", "playout", "jitter", "stream", "browser", "grpc", "log"):
+    for name in (
+        "server",
+        "limits",
+        "voice",
+        "turns",
+        "playout",
+        "jitter",
+        "stream",
+        "browser",
+        "grpc",
+        "history",
+        "log",
+    ):
         assert set(raw[name]) == set(getattr(Config(), name).__struct_fields__)
         assert getattr(written, name) == getattr(Config(), name)
     assert set(raw["routes"][0]) == set(Route.__struct_fields__)

@@ -23,6 +23,7 @@ SHARED = {
     "diary",
     "web",
     "account",
+    "past",
 }
 "What every room may use."
 
@@ -34,7 +35,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "audio": {"interfaces", "errors", "audio"},
     "faults": set(),
     "sections": set(),
-    "config": {"errors", "interfaces", "faults", "sections"},
+    "secret": set(),
+    "config": {"errors", "interfaces", "faults", "sections", "secret"},
     "metrics": {"interfaces", "errors"},
     "threads": {"interfaces", "errors"},
     "child": set(),
@@ -44,6 +46,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reply": {*SHARED},
     "account": set(),
     "diary": {"account"},
+    "past": set(),
     "speaker": {*SHARED, "turns", "reply", "following"},
     "call": {*SHARED, "turns", "utterance", "speaker", "following", "setting"},
     "ticker": set(),

@@ -5,7 +5,6 @@ variables, and this is the only module that reads the environment. Every fault i
 the key, what is wrong with it, and the cure.
 """
 
-import hmac
 import ipaddress
 import os
 import re
@@ -18,9 +17,11 @@ from msgspec import Meta
 
 from voicemedia.errors import ConfigError
 from voicemedia.faults import explain
+from voicemedia.secret import Secret as Secret
 from voicemedia.sections import Browser as Browser
 from voicemedia.sections import Count as Count
 from voicemedia.sections import Grpc as Grpc
+from voicemedia.sections import History as History
 from voicemedia.sections import Network as Network
 from voicemedia.sections import Positive as Positive
 from voicemedia.sections import Section as Section
@@ -226,6 +227,7 @@ class Config(Section, frozen=True):
     browser: Browser = Browser()
     grpc: Grpc = Grpc()
     sip: Sip = Sip()
+    history: History = History()
     log: Log = Log()
     stt: Mapping[str, Table] = msgspec.field(default_factory=dict)
     "Recognizers by name: `provider` (default: the name) and the provider's options."
@@ -270,26 +272,6 @@ def route_of_trunk(trunk: Trunk) -> Route:
     )
 
 
-class Secret:
-    """A value from the environment that shows itself to nobody but `reveal`."""
-
-    __slots__ = ("_name", "_value")
-
-    def __init__(self, name: str, value: str) -> None:
-        self._name, self._value = name, value
-
-    def reveal(self) -> str:
-        """Give the value, for the moment it is used."""
-        return self._value
-
-    def matches(self, offered: str) -> bool:
-        """Compare in constant time with what a peer offers."""
-        return hmac.compare_digest(self._value.encode(), offered.encode(errors="surrogateescape"))
-
-    def __repr__(self) -> str:
-        return f"<secret {self._name}>"
-
-
 def secret(name: str, key: str = "") -> Secret:
     """Read a secret from the environment variable `name`.
 
@@ -310,6 +292,8 @@ def secrets_named(config: Config) -> Iterator[tuple[str, str]]:
     for key in ("token_env", "speech_token_env"):
         if name := getattr(config.grpc, key):
             yield f"grpc.{key}", name
+    if config.history.enabled and config.history.dsn_env:
+        yield "history.dsn_env", config.history.dsn_env
     for number, route in enumerate(config.routes):
         for key in ("secret_env", "token_env"):
             if name := getattr(route, key):

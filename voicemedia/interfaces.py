@@ -353,7 +353,45 @@ class Conversation(Protocol):
 
 
 class Agent(Provider, Protocol):
-    """Decides what to say."""
+    """Decides what to say.
+
+    A conversation that can go on where an earlier one stopped has a method `recall(past: Past) -> None`, called at most
+    once, before `greet` or, if the caller was faster, before the first `reply`; it is not called when nothing is known
+    of the caller, or the history does not answer in time. One that takes down what people eat has a method
+    `logged() -> Day | None`, asked after every reply and at the end.
+    """
 
     def converse(self, caller: Caller) -> Conversation:
         """Begin a conversation with one caller."""
+
+
+# --- history ---
+
+
+@dataclass(frozen=True, slots=True)
+class Served:
+    """Who serves a call, by name; empty: nobody."""
+
+    agent: str
+    recognizer: str = ""
+    synthesizer: str = ""
+
+
+class CallRecord(Protocol):
+    """What is written of one call. No method blocks or raises."""
+
+    def remembering(self, conversation: Conversation) -> Conversation:
+        """Wrap a conversation so that it knows of earlier ones; called once, before the call begins."""
+
+    def turn(self, turn: Turn) -> None:
+        """Take a turn that has begun or changed."""
+
+    def ended(self, why: Goodbye, totals: Mapping[str, int]) -> None:
+        """Take the end of the call."""
+
+
+class Historian(Protocol):
+    """Writes history."""
+
+    def answered(self, caller: Caller, served: Served) -> CallRecord:
+        """Begin the record of a call."""

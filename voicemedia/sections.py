@@ -1,4 +1,4 @@
-"""What all tables of the configuration share, and the tables of speech to text as a service."""
+"""What all tables of the configuration share, the tables of speech to text as a service, and of history."""
 
 import ipaddress
 import re
@@ -219,3 +219,30 @@ class Trunk(Section, frozen=True):
             raise ValueError("server: registering and probing need one")
         if self.register and not self.user:
             raise ValueError("user: registering needs one")
+
+
+class History(Section, frozen=True):
+    """What is remembered of calls, and where."""
+
+    enabled: bool = True
+    "Whether anything is remembered at all."
+    path: str = "var/voicemedia.db"
+    "SQLite file, made readable by its owner only; relative to where the server is started."
+    dsn_env: str = ""
+    "Environment variable with the DSN of a PostgreSQL database to use in place of the file; empty: none."
+    spool: str = ""
+    "Folder of what is not yet in the database; empty: `spool` beside the SQLite file."
+    spool_mb: Positive = 256
+    "Most that waits there while the database is away, in MiB; what comes then is lost."
+    keep_days: Count = 90
+    "Days after which conversations, meals and calls are deleted; 0: never."
+    store_words: bool = True
+    "Whether words, keys and meals are kept; without, only who called when, and how long answers took."
+    store_numbers: bool = True
+    "Whether numbers, addresses and names are kept; without, a caller is known again by a hash of them."
+    resume: bool = True
+    "Whether a conversation goes on where an earlier one of the same session or caller stopped."
+    resume_turns: Count = 20
+    "Earlier turns an agent is told of."
+    resume_wait_ms: Annotated[int, Meta(ge=0, le=5000)] = 250
+    "How long the greeting waits for what is remembered, in ms; then it goes without."

@@ -17,6 +17,7 @@ from voicemedia.browser_service import BrowserService
 from voicemedia.config import Config, Route
 from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.gateway.service import Gateways
+from voicemedia.history.historian import History
 from voicemedia.interfaces import Agent, Goodbye, Provider
 from voicemedia.metrics import Metrics
 from voicemedia.protocols.access import Access
@@ -61,7 +62,8 @@ class MediaServer(MultiService):
         self._config, self._reactor = config, reactor
         self.metrics = Metrics()
         self._ticker = Ticker(reactor, self.metrics.lag, seconds)
-        self.switchboard = Switchboard(reactor, self._ticker, config.limits)
+        self.history = History(config.history, reactor) if config.history.enabled else None
+        self.switchboard = Switchboard(reactor, self._ticker, config.limits, self.history)
         self.metrics.live_by_route = self.switchboard.live_by_route
         providers.load_plugins(config.server.plugins)
         chosen = providers.load_all(config)
@@ -185,10 +187,13 @@ class MediaServer(MultiService):
 
     def troubles(self) -> Mapping[str, str]:
         """Say for every provider why it cannot serve; empty when it can."""
-        return {
+        troubles = {
             f"{kind}.{name}": self._troubles.get(f"{kind}.{name}") or provider.trouble
             for (kind, name), provider in self._providers.items()
-        } | (self.sip.troubles() if self.sip else {})
+        }
+        if self.history is not None:
+            troubles["history"] = self._troubles.get("history") or self.history.trouble
+        return troubles | (self.sip.troubles() if self.sip else {})
 
     # --- opening ---
 
@@ -206,6 +211,8 @@ class MediaServer(MultiService):
         self.gateways.start()
         if self.sip is not None:
             self.sip.start()
+        if self.history is not None:
+            self.history.start().addErrback(self._not_started, "history")
         self.port = self._reactor.listenTCP(server.port, self._site, backlog=server.backlog, interface=server.host)
         address = cast(Any, self.port).getHost()
         for route in self._config.routes:
@@ -237,7 +244,7 @@ class MediaServer(MultiService):
 
     def _not_started(self, failure: Failure, name: str) -> None:
         self._troubles[name] = failure.getErrorMessage()
-        if isinstance(failure.value, (ProviderError, ConfigError)):
+        if isinstance(failure.value, (ProviderError, ConfigError, OSError)):
             self.log.error("{provider} does not work: {reason}", provider=name, reason=failure.getErrorMessage())
         else:
             self.log.failure("{provider} did not start", failure, provider=name)
@@ -272,6 +279,8 @@ class MediaServer(MultiService):
         await self.gateways.stop()
         self._ticker.stop()
         await DeferredList([maybeDeferred(provider.stop) for provider in self._providers.values()], consumeErrors=True)
+        if self.history is not None:
+            await self.history.stop()
         await maybeDeferred(super().stopService)
         self.log.info("stopped after {calls} calls", calls=self.switchboard.total)
 

@@ -16,7 +16,7 @@ from voicemedia.call import FAREWELL_MS, Call
 from voicemedia.diary import Diary
 from voicemedia.errors import CallRefused
 from voicemedia.guards import GuardedConversation, GuardedRecognizer
-from voicemedia.interfaces import Agent, Goodbye, Leg, Listener
+from voicemedia.interfaces import Agent, CallRecord, Goodbye, Historian, Leg, Listener, Served
 from voicemedia.metrics import Metrics
 from voicemedia.setting import Setting
 from voicemedia.ticker import Ticker
@@ -50,6 +50,7 @@ class Live:
         self._lost = False
         self.call: Call
         "Set as soon as it is made."
+        self.record: CallRecord | None = None
 
     def begin(self) -> None:
         """Let the call say hello."""
@@ -122,8 +123,10 @@ class Switchboard:
 
     log = Logger()
 
-    def __init__(self, reactor: IReactorTime, ticker: Ticker, limits: config.Limits) -> None:
-        self._reactor, self._ticker, self._limits = reactor, ticker, limits
+    def __init__(
+        self, reactor: IReactorTime, ticker: Ticker, limits: config.Limits, historian: Historian | None = None
+    ) -> None:
+        self._reactor, self._ticker, self._limits, self._historian = reactor, ticker, limits, historian
         self._live: dict[Call, Live] = {}
         self._held: Counter[str] = Counter()
         "Connections by route; one is at most one call."
@@ -178,13 +181,19 @@ class Switchboard:
         return call
 
     def _make_call(self, leg: Leg, line: Line, live: Live) -> Call:
-        conversation = GuardedConversation(line.agent.converse(leg.caller), live.lose)
         setting = line.setting
+        mind = line.agent.converse(leg.caller)
+        if self._historian is not None:
+            live.record = self._historian.answered(leg.caller, _served(line))
+            mind = live.record.remembering(mind)
+        conversation = GuardedConversation(mind, live.lose)
         accounts: list[Account] = []
         if setting.recognizer is not None:
             setting = replace(setting, recognizer=GuardedRecognizer(setting.recognizer, live.lose, accounts))
         call = Call(leg, conversation, line.endpointer(leg.caller.rate_hz), setting, lambda why: self._over(live, why))
         call.diary.accounts = accounts
+        if live.record is not None:
+            call.diary.readers.append(live.record.turn)
         return call
 
     def _never_was(self, why: Goodbye, metrics: Metrics) -> None:
@@ -196,6 +205,8 @@ class Switchboard:
         if self._live.pop(call, None) is None:
             return
         self.ended_by[why.value] += 1
+        if live.record is not None:
+            live.record.ended(why, call.leg.totals())
         self._ticker.leave(live)
         self._ended[call.caller.call_id] = call.diary
         while len(self._ended) > REMEMBERED:
@@ -255,3 +266,8 @@ class Switchboard:
             self._empty.remove(empty)
             self.log.warn("{calls} calls did not end in time", calls=len(self))
             empty.callback(None)
+
+
+def _served(line: Line) -> Served:
+    ears, voice = line.setting.recognizer, line.setting.synthesizer
+    return Served(line.agent.name, ears.name if ears else "", voice.name if voice else "")
