@@ -1,21 +1,35 @@
-"""Agent `diet`: a food diary by voice, without a network. The shell around `diet_script`: names, hours, the floor."""
+"""Agent `diet`: a food diary by voice. The shell around `diet_script`: names, hours, the floor.
+
+It needs no network; with a `model` a language model finds the words, and the table still decides.
+"""
 
 import re
 from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone, tzinfo
-from typing import Final
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Final
 from zlib import crc32
 from zoneinfo import ZoneInfo
 
 import msgspec
-from twisted.internet.defer import Deferred, succeed
+from msgspec import Meta
+from twisted.internet.defer import Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
+from voicemedia.agent.chat import read_prompt
 from voicemedia.agent.diet_grammar import grammar, phrases
+from voicemedia.agent.diet_mind import DietMind, MindedTurns
 from voicemedia.agent.diet_script import DietScript, Reply
-from voicemedia.errors import ConfigError
+from voicemedia.config import convert
+from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.interfaces import Agent, Caller, Conversation, Expected, Floor, Goodbye, Said
 
+MODELS: Final = {"gemini": "voicemedia.agent.gemini", "openai": "voicemedia.agent.openai"}
+"Modules with `Options` and `make_model`."
+PROMPT: Final = Path(__file__).with_name("prompts") / "diet.md"
 MAX_NAME: Final = 30
 "Letters of a first name we say; a carrier's parameter may hold anything."
 
@@ -25,6 +39,14 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     time_zone: str = ""
     "Of callers who bring none: `Asia/Kolkata` or an offset such as `+05:30`; empty: the server's own."
+    model: str = ""
+    "Agent whose language model reads and words the turns, `gemini` or `openai`; empty: the diary's own sentences."
+    model_options: Mapping[str, object] = {}
+    "Options of that agent: `base_url`, `model`, `key_env` ..."
+    prompt: str = ""
+    "File with the model's instructions; empty: `agent/prompts/diet.md`."
+    patience_s: Annotated[float, Meta(gt=0)] = 4.0
+    "How long the model may think before the diary's own sentences are said, in seconds."
 
 
 def missing(options: Options) -> str:
@@ -44,7 +66,22 @@ def make(options: Options, reactor: IReactorTime) -> Agent:
     """
     if trouble := missing(options):
         raise ConfigError(trouble)
-    return DietAgent(zone_of(options.time_zone), reactor)
+    return DietAgent(zone_of(options.time_zone), reactor, make_mind(options, reactor))
+
+
+def make_mind(options: Options, reactor: IReactorTime) -> DietMind | None:
+    """Make the model's part; None: no model is configured.
+
+    :raises ConfigError: there is no such model, or its options are at fault.
+    """
+    if not options.model:
+        return None
+    if options.model not in MODELS:
+        raise ConfigError(f"model: unknown {options.model}; there are {', '.join(MODELS)}")
+    module = import_module(MODELS[options.model])
+    model_options = convert(options.model_options, module.Options, key="model_options")
+    instructions = read_prompt(options.prompt or PROMPT)
+    return DietMind(module.make_model(model_options, reactor), instructions, reactor, options.patience_s)
 
 
 def zone_of(name: str) -> tzinfo | None:
@@ -62,27 +99,40 @@ def zone_of(name: str) -> tzinfo | None:
 class DietAgent:
     """Leads callers through the meals of their day."""
 
+    log = Logger()
     name = "diet"
-    trouble = ""
 
-    def __init__(self, zone: tzinfo | None, reactor: IReactorTime) -> None:
+    def __init__(self, zone: tzinfo | None, reactor: IReactorTime, mind: DietMind | None = None) -> None:
         self._zone = zone
         self._reactor = reactor
+        self._mind = mind
+
+    @property
+    def trouble(self) -> str:
+        """Nothing: without its model the diary speaks for itself."""
+        return ""
 
     def start(self) -> Deferred[None]:
-        """Start nothing."""
-        return succeed(None)
+        """Start the model's client, if there is one; without it the diary goes on."""
+        if self._mind is None:
+            return succeed(None)
+        return maybeDeferred(self._mind.model.start).addErrback(self._without_model)
 
     def stop(self) -> Deferred[None]:
-        """Stop nothing."""
-        return succeed(None)
+        """Stop it."""
+        return self._mind.model.stop() if self._mind else succeed(None)
+
+    def _without_model(self, failure: Failure) -> None:
+        failure.trap(ConfigError, ProviderError)  # type: ignore[no-untyped-call]
+        self._mind = None
+        self.log.error("agent diet speaks without its model: {reason}", reason=failure.getErrorMessage())
 
     def converse(self, caller: Caller) -> Conversation:
         """Begin with the caller's hour of day and first name, as far as the carrier says them."""
         zone = zone_of(caller.parameters.get("time_zone") or caller.parameters.get("timeZone") or "") or self._zone
         hour = datetime.fromtimestamp(self._reactor.seconds(), zone).hour
         seed = crc32(caller.call_id.encode("utf-8", "replace"))
-        return DietConversation(DietScript(hour, first_name(caller.parameters), seed))
+        return DietConversation(DietScript(hour, first_name(caller.parameters), seed), self._mind)
 
 
 def first_name(parameters: Mapping[str, str]) -> str:
@@ -95,10 +145,11 @@ def first_name(parameters: Mapping[str, str]) -> str:
 
 
 class DietConversation:
-    """One caller's diary: every answer is known at once."""
+    """One caller's diary: without a model every answer is known at once."""
 
-    def __init__(self, script: DietScript) -> None:
+    def __init__(self, script: DietScript, mind: DietMind | None = None) -> None:
         self.script = script
+        self._minded = MindedTurns(mind, script, self._speak) if mind else None
 
     def greet(self, floor: Floor) -> Deferred[None]:
         """Greet, and ask for the meal of the hour."""
@@ -106,6 +157,8 @@ class DietConversation:
 
     def reply(self, said: Said, floor: Floor) -> Deferred[None]:
         """Answer one turn."""
+        if self._minded is not None:
+            return self._minded.reply(said, floor)
         return self._speak(self.script.reply(said.text, said.keys, said.confidence), floor)
 
     def heard(self, text: str, *, complete: bool) -> None:

@@ -93,15 +93,22 @@ class DietScript:
         """Answer one turn of words or keys; both empty when speech was not understood."""
         self.history.append(Turn("caller", keys or text))
         heard = read_keys(keys, self.state) if keys else read(text, confidence)
-        self._unclear = self._unclear + 1 if heard.intent is Intent.UNCLEAR else 0
-        if self._unclear > MAX_UNCLEAR:
-            heard = Heard(Intent.LOST)
-        elif not self._question_heard:
-            if self._details and self._details[0] in self._asked:
-                self._asked.remove(self._details[0])
-            if heard.intent in _NO_ANSWER:
-                return self._answer([self._one_of(say.LISTENING)])
-        return self._answer(self._step(heard))
+        return self._reply_to(heard, [])
+
+    def understood(self, text: str, meanings: Sequence[Heard]) -> Reply:
+        """Answer one turn whose meaning somebody else has found: one or more, in the order they were said."""
+        self.history.append(Turn("caller", text))
+        *first, last = meanings
+        said: list[str] = []
+        for heard in first:
+            said += self._step(heard)
+            self._leave_details()
+        return self._reply_to(last, said)
+
+    def worded(self, sentences: Sequence[str]) -> None:
+        """Take note that the last answer was given in other words; the question is the last of them."""
+        self._last = tuple(sentences)
+        self.history[-1] = Turn("agent", " ".join(sentences))
 
     def heard(self, text: str, *, complete: bool) -> None:
         """Keep what the caller heard of the last reply."""
@@ -113,6 +120,17 @@ class DietScript:
         self.history[-1] = Turn("agent", text)
 
     # --- one step ---
+
+    def _reply_to(self, heard: Heard, said: list[str]) -> Reply:
+        self._unclear = self._unclear + 1 if heard.intent is Intent.UNCLEAR else 0
+        if self._unclear > MAX_UNCLEAR:
+            heard = Heard(Intent.LOST)
+        elif not self._question_heard:
+            if self._details and self._details[0] in self._asked:
+                self._asked.remove(self._details[0])
+            if heard.intent in _NO_ANSWER:
+                return self._answer([self._one_of(say.LISTENING)])
+        return self._answer(said + self._step(heard))
 
     def _step(self, heard: Heard) -> list[str]:
         """Walk one row of the table, and another for what the same breath said after it."""
@@ -126,9 +144,14 @@ class DietScript:
             self.state = self._next_meal()
         if heard.then is None or self.state is State.OVER:
             return said
-        self._details.clear()
-        self.state = State.MORE if self.log.entries(self.meal) else State.ASKING
+        self._leave_details()
         return said + self._step(Heard(heard.then))
+
+    def _leave_details(self) -> None:
+        """The same breath went on: whatever was open about its foods is not asked."""
+        self._details.clear()
+        if self.state is not State.OVER:
+            self.state = State.MORE if self.log.entries(self.meal) else State.ASKING
 
     def _detail_or_more(self) -> State:
         for detail in list(self._details):
