@@ -66,7 +66,7 @@ def test_sound_still_queued_at_the_end_was_not_heard() -> None:
 
 def sent(impairments: Impairments, count: int = 1000) -> list[int]:
     """Send a packet each 20 ms; return their numbers in the order they arrive."""
-    network = Network(impairments, 20)
+    network = Network[str](impairments, 20)
     arrived = []
     for number in range(count):
         network.send(str(number), number * 20)
@@ -86,7 +86,7 @@ def test_loss_takes_its_share() -> None:
 
 def test_jitter_delays_but_keeps_the_order() -> None:
     assert sent(Impairments(jitter_ms=80)) == list(range(1000))
-    networks = [Network(Impairments(jitter_ms=80, seed=seed), 20) for seed in range(100)]
+    networks = [Network[str](Impairments(jitter_ms=80, seed=seed), 20) for seed in range(100)]
     for network in networks:
         network.send("packet", 0)
     early = sum(len(network.due(40)) for network in networks)

@@ -1,4 +1,4 @@
-"""`voicemedia call smartflo|twilio FILE.wav...`: place a call as that carrier and show the conversation."""
+"""`voicemedia call smartflo|twilio|sip FILE.wav...`: place a call as that carrier and show the conversation."""
 
 import argparse
 import sys
@@ -15,6 +15,7 @@ from voicemedia.callers.dialect import Dialect, new_identity
 from voicemedia.callers.impair import Impairments
 from voicemedia.callers.line import CallFailed, CarrierLine, Destination, dial
 from voicemedia.callers.script import Keys, Line, Manners, Turn
+from voicemedia.callers.sip_line import SIP_SERVER, SipCall, SipLine, SipWish
 from voicemedia.callers.sound import load_utterance, write_wav
 from voicemedia.callers.talk import Talk, as_text, show_summary, summary
 from voicemedia.callers.told import Told
@@ -37,7 +38,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Call the server exactly as a carrier does, speak WAV files, show the conversation."
     parser.epilog = EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("carrier", choices=sorted(CARRIERS))
+    parser.add_argument("carrier", choices=(*sorted(CARRIERS), "sip"))
     parser.add_argument("lines", nargs="*", metavar="FILE.wav|dtmf:KEYS", help="what the caller says, in order")
     parser.add_argument("--url", help=f"where to call (default {SERVER} and the carrier's path)")
     parser.add_argument("--dtmf", metavar="KEYS", help="press these keys after the last file (as dtmf:KEYS at the end)")
@@ -86,11 +87,13 @@ def _add_network(group: Any) -> None:
 
 def _add_identity(group: Any) -> None:
     group.add_argument("--from", dest="number", default="+919800000001", metavar="NUMBER")
-    group.add_argument("--to", default="+918000000000", metavar="NUMBER")
+    group.add_argument("--to", metavar="NUMBER", help="sip: an address, sip:bot@127.0.0.1:5060;transport=tcp")
     group.add_argument("--param", type=_parameter, action="append", default=[], metavar="NAME=VALUE")
     group.add_argument("--secret", help="the route's secret (sent as the last part of the path)")
     group.add_argument("--auth-token", help="sign the handshake with this token (twilio)")
     group.add_argument("--insecure", action="store_true", help="wss:// with any certificate")
+    group.add_argument("--codec", choices=("PCMU", "PCMA"), default="PCMU", help="of the sound (sip)")
+    group.add_argument("--keys-by", choices=("rfc4733", "info"), default="rfc4733", help="how keys are sent (sip)")
 
 
 def _packet_ms(text: str) -> int:
@@ -147,11 +150,13 @@ def destination(args: argparse.Namespace) -> Destination:
 
     :raises ConfigError: the address is none of a WebSocket.
     """
-    url = args.url or SERVER + CARRIERS[args.carrier].default_path
+    # Of a SIP call it is where the server tells what it understood.
+    default_path = CARRIERS[args.carrier].default_path if args.carrier in CARRIERS else "/"
+    url = args.url or SERVER + default_path
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
         raise ConfigError(f"--url {url}: must begin with ws:// or wss:// and name a host")
-    path = parts.path if parts.path.strip("/") else CARRIERS[args.carrier].default_path
+    path = parts.path if parts.path.strip("/") else default_path
     if args.secret:
         path = f"{path.rstrip('/')}/{quote(args.secret, safe='')}"
     url = urlunsplit(parts._replace(path=path))
@@ -171,8 +176,8 @@ class Conversation:
     """A call under way, the server's texts and their showing, kept in step."""
 
     def __init__(self, reactor: Any, to: Destination, dialect: Dialect, call_plan: CallPlan) -> None:
-        self.call = CarrierCall(dialect, call_plan)
-        self._line = CarrierLine(reactor, self.call, self._turn_over)
+        self.call: Any = CarrierCall(dialect, call_plan)
+        self._line: Any = CarrierLine(reactor, self.call, self._turn_over)
         self._reactor = reactor
         self._to = to
         self._shown: Deferred[None] = Deferred()
@@ -184,13 +189,16 @@ class Conversation:
         :raises CallFailed: it did not come about.
         """
         self._told, self._talk = told, talk
-        await dial(self._reactor, self._to, self._line)
-        why = await self._line.ended
+        await self._dial()
+        why: str = await self._line.ended
         await self._shown
         await told.ask()
         talk.complete(told.turns)
         self.ended_ms = self._line.now_ms
         return why
+
+    async def _dial(self) -> None:
+        await dial(self._reactor, self._to, self._line)
 
     def _turn_over(self, turn: Turn) -> None:
         # One turn after the other, in order, however long the server takes to tell.
@@ -204,15 +212,39 @@ class Conversation:
             self._line.hang_up()
 
 
+class SipConversation(Conversation):
+    """The same over SIP."""
+
+    def __init__(self, reactor: Any, to: Destination, wish: SipWish, call_plan: CallPlan) -> None:
+        super().__init__(reactor, to, CARRIERS["smartflo"](new_identity()), call_plan)
+        self.call = SipCall(call_plan)
+        self._line = SipLine(reactor, self.call, wish, self._turn_over)
+
+    async def _dial(self) -> None:
+        await self._line.dial()
+
+
+def converse(reactor: Any, args: argparse.Namespace, to: Destination) -> tuple[Conversation, str, str]:
+    """Make the call the arguments describe; return it, whom it calls, and its Call-ID.
+
+    :raises ConfigError: something in them makes no sense.
+    """
+    if args.carrier == "sip":
+        wish = SipWish(args.to or SIP_SERVER, args.number, args.codec, args.keys_by, args.insecure)
+        conversation = SipConversation(reactor, to, wish, plan(args))
+        return conversation, wish.to, wish.call_id
+    identity = new_identity(number=args.number, to=args.to or "+918000000000", parameters=dict(args.param))
+    return Conversation(reactor, to, CARRIERS[args.carrier](identity), plan(args)), to.url, identity.call_id
+
+
 async def place(reactor: Any, args: argparse.Namespace) -> int:
     """Place the call the arguments describe; return the exit status."""
     try:
-        call_plan, to = plan(args), destination(args)
-        identity = new_identity(number=args.number, to=args.to, parameters=dict(args.param))
+        to = destination(args)
+        conversation, callee, call_id = converse(reactor, args, to)
         talk = Talk(quiet=args.json)
-        talk.line(f"Calling {to.url} as {args.carrier}, {args.packet_ms} ms packets, call {identity.call_id}\n")
-        told = Told(reactor, to, identity.call_id)
-        conversation = Conversation(reactor, to, CARRIERS[args.carrier](identity), call_plan)
+        talk.line(f"Calling {callee} as {args.carrier}, {args.packet_ms} ms packets, call {call_id}\n")
+        told = Told(reactor, to, call_id)
         why = await conversation.hold(told, talk)
     except (CallFailed, ConfigError) as error:
         print(f"voicemedia call: {error}", file=sys.stderr)

@@ -30,7 +30,7 @@ class CarrierCall:
     def __init__(self, dialect: Dialect, plan: CallPlan) -> None:
         self._dialect = dialect
         self._packet_ms = plan.packet_ms
-        self._network = Network(plan.impairments, plan.packet_ms)
+        self._network = Network[str](plan.impairments, plan.packet_ms)
         self._hanging_up = False
         self._outbox: list[str] = []
         self._sequence = 0

@@ -3,6 +3,9 @@
 import heapq
 import random
 from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+P = TypeVar("P", str, bytes)
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Impairments:
     seed: int = 0
 
 
-class Network:
+class Network(Generic[P]):
     """Takes packets and gives them back late, twice, in another order, or not at all."""
 
     def __init__(self, impairments: Impairments, packet_ms: float) -> None:
@@ -28,7 +31,7 @@ class Network:
         self._overtaken_ms = packet_ms * 1.5
         self._chance = random.Random(impairments.seed)
         self._latest_ms = 0.0
-        self._under_way: list[tuple[float, int, str]] = []
+        self._under_way: list[tuple[float, int, P]] = []
         self._count = 0
         self.lost = 0
 
@@ -36,7 +39,7 @@ class Network:
     def empty(self) -> bool:
         return not self._under_way
 
-    def send(self, packet: str, now_ms: float) -> None:
+    def send(self, packet: P, now_ms: float) -> None:
         """Put a packet on its way."""
         bad = self._impairments
         # Every packet takes the same number of draws, so that one setting does not change the fate of others.
@@ -53,11 +56,11 @@ class Network:
         if twice < bad.duplicate:
             self._put(packet, arrival_ms + self._overtaken_ms)
 
-    def _put(self, packet: str, arrival_ms: float) -> None:
+    def _put(self, packet: P, arrival_ms: float) -> None:
         self._count += 1
         heapq.heappush(self._under_way, (arrival_ms, self._count, packet))
 
-    def due(self, now_ms: float) -> list[str]:
+    def due(self, now_ms: float) -> list[P]:
         """Return the packets that have arrived by now, in the order they arrive."""
         arrived = []
         while self._under_way and self._under_way[0][0] <= now_ms:

@@ -75,6 +75,8 @@ class Destination:
     'The From value without a tag: `"Bot" <sip:bot@example.com>`.'
     headers: tuple[tuple[str, str], ...] = ()
     "P-Asserted-Identity, Privacy, Diversion, Identity, Referred-By, Replaces, Route ..."
+    call_id: str = ""
+    "The Call-ID, when it has to be known before; unique. Empty: a new one."
 
 
 @dataclass(frozen=True, slots=True)

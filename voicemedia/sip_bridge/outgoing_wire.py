@@ -54,6 +54,8 @@ class OutgoingCall(Call):
         """Send the INVITE."""
         uri = Uri.parse(to.uri)
         invite = self.agent.new_request("INVITE", uri, to.caller, f"<{uri.bare()}>")
+        if to.call_id:
+            invite.headers.replace("call-id", to.call_id)
         for name, value in to.headers:
             invite.headers.add(name, value)
         invite.headers.add("Contact", self.flow.contact)

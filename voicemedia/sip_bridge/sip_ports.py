@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
+from twisted.internet.error import CannotListenError
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
@@ -25,6 +26,7 @@ Message = Request | Response
 MARKED: Final = 24 << 2
 "DSCP CS3 of signalling, as the byte the IP header has (RFC 4594)."
 UDP_BUFFER: Final = 4 << 20
+TRIES: Final = 32
 CONNECTIONS_LIMIT: Final = 2000
 CONNECT_S: Final = 8
 "Well below the 32 s a transaction waits."
@@ -47,11 +49,17 @@ class Ears:
 
 
 class SipPorts:
-    """Every way in and out for SIP messages."""
+    """Every way in and out for SIP messages.
+
+    :param client_tls: from the host we connect to, how its certificate is judged.
+    """
 
     log = Logger()
 
-    def __init__(self, settings: Sip, reactor: Any, ears: Ears) -> None:
+    def __init__(
+        self, settings: Sip, reactor: Any, ears: Ears, client_tls: Callable[[str], Any] = optionsForClientTLS
+    ) -> None:
+        self._client_tls = client_tls
         self._settings, self.reactor, self.ears = settings, reactor, ears
         self._rate = RateLimit(settings.messages_per_s)
         self._numbers = count(1)
@@ -79,19 +87,29 @@ class SipPorts:
         """
         settings, host = self._settings, self._settings.host
         context = server_context(settings) if settings.certificate else None
-        self._udp = self.reactor.listenUDP(settings.port, Datagrams(self), interface=host, maxPacketSize=65536)
-        self._listeners.append(self._udp)
-        self._port["UDP"] = self._udp.getHost().port
+        self._udp, tcp = self._listen_both()
+        self._listeners += [self._udp, tcp]
+        self._port["UDP"] = self._port["TCP"] = tcp.getHost().port
         _prepare(self._udp.socket)
-        factory = Factory.forProtocol(lambda: Connection(self, "TCP"))
-        tcp = self.reactor.listenTCP(self.port, factory, interface=host)
-        self._listeners.append(tcp)
-        self._port["TCP"] = tcp.getHost().port
         if context is not None:
             secure = Factory.forProtocol(lambda: Connection(self, "TLS"))
             tls = self.reactor.listenSSL(settings.tls_port, secure, context, interface=host)
             self._listeners.append(tls)
             self._port["TLS"] = tls.getHost().port
+
+    def _listen_both(self) -> tuple[Any, Any]:
+        """Open UDP and TCP on one port; one the system chose for UDP may be taken for TCP."""
+        settings, host = self._settings, self._settings.host
+        factory = Factory.forProtocol(lambda: Connection(self, "TCP"))
+        for left in reversed(range(1 if settings.port else TRIES)):
+            udp = self.reactor.listenUDP(settings.port, Datagrams(self), interface=host, maxPacketSize=65536)
+            try:
+                return udp, self.reactor.listenTCP(udp.getHost().port, factory, interface=host)
+            except CannotListenError:
+                udp.stopListening()
+                if not left:
+                    raise
+        raise AssertionError("one try at least")
 
     def close(self) -> Deferred[Any]:
         """Listen no more, and drop every connection."""
@@ -191,7 +209,7 @@ class SipPorts:
         """Open a connection."""
         endpoint: Any = HostnameEndpoint(self.reactor, target[0], target[1], timeout=CONNECT_S)
         if connection.transport_name == "TLS":
-            endpoint = wrapClientTLS(optionsForClientTLS(target[0]), endpoint)
+            endpoint = wrapClientTLS(self._client_tls(target[0]), endpoint)
         found: Deferred[Any] = endpoint.connect(Factory.forProtocol(lambda: connection))
         return found
 

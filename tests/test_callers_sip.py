@@ -1,0 +1,103 @@
+"""`voicemedia call sip` against a real server: every transport, both ways to send keys, a bad network."""
+
+import argparse
+import json
+import subprocess
+import wave
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from tests.fake_carrier_server import tone
+from tests.in_reactor import in_reactor
+from tests.sip_house import ECHO, reactor, serving
+from voicemedia.callers.call_command import add_arguments, place
+from voicemedia.callers.sound import write_wav
+from voicemedia.config import Trunk
+
+HANDS = ("--quiet", "0.3", "--wait-greeting", "0", "--answer-timeout", "3")
+
+
+def arguments(*line: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    return parser.parse_args(line)
+
+
+@pytest.fixture
+def speech(tmp_path: Path) -> str:
+    write_wav(tmp_path / "speech.wav", b"\xff" * 800 + tone(200) + b"\xff" * 1600)
+    return str(tmp_path / "speech.wav")
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Make a certificate that nobody has signed."""
+    folder = tmp_path_factory.mktemp("tls")
+    paths = {"certificate": str(folder / "cert.pem"), "private_key": str(folder / "key.pem")}
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-subj", "/CN=127.0.0.1", "-out", paths["certificate"], "-keyout", paths["private_key"]),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return paths
+
+
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA"])
+@pytest.mark.parametrize("transport", ["udp", "tcp", "tls"])
+@in_reactor
+async def test_the_caller_hears_the_echo_of_its_words(
+    transport: str, codec: str, speech: str, tmp_path: Path, certificate: dict[str, str]
+) -> None:
+    heard = tmp_path / "heard.wav"
+    async with serving(ECHO, **certificate) as server:
+        assert server.sip is not None
+        ports = server.sip.ports
+        port = ports.tls_port if transport == "tls" else ports.port
+        to = f"sip:bot@127.0.0.1:{port};transport={transport}"
+        line = ["sip", speech, "--to", to, "--codec", codec, *HANDS, "--insecure", "--record", str(heard)]
+        assert await place(reactor, arguments(*line)) == 0
+    with wave.open(str(heard)) as recording:
+        sound = recording.readframes(recording.getnframes())
+    assert max(abs(int.from_bytes(sound[at : at + 2], "little", signed=True)) for at in range(0, len(sound), 2)) > 3000
+
+
+@pytest.mark.parametrize("way", ["rfc4733", "info"])
+@in_reactor
+async def test_keys_arrive_however_they_are_sent(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    async with serving(Trunk("test", agent="repeat", stt="none", tts="none")) as server:
+        assert server.sip is not None and server.port is not None
+        http = cast(Any, server.port).getHost().port
+        line = ["sip", "dtmf:42#", "--to", f"sip:bot@127.0.0.1:{server.sip.ports.port}", *HANDS]
+        line += ["--keys-by", way, "--json", "--url", f"ws://127.0.0.1:{http}", "--record", str(tmp_path / "heard.wav")]
+        await place(reactor, arguments(*line))
+        told = json.loads(capsys.readouterr().out)
+    assert [turn["keys"] for turn in told["server_turns"] if turn["who"] == "caller"] == ["4", "2", "#"]
+
+
+@in_reactor
+async def test_words_get_through_a_bad_network(speech: str, tmp_path: Path) -> None:
+    async with serving(ECHO) as server:
+        assert server.sip is not None
+        line = ["sip", speech, "--to", f"sip:bot@127.0.0.1:{server.sip.ports.port}", *HANDS]
+        line += ["--loss", "0.05", "--jitter-ms", "60", "--reorder", "0.02", "--duplicate", "0.02"]
+        assert await place(reactor, arguments(*line, "--record", str(tmp_path / "heard.wav"))) == 0
+        assert server.metrics.frames_concealed > 0
+
+
+@pytest.mark.parametrize(
+    ("to", "complaint"),
+    [("http://x", "not a SIP address"), ("sip:bot@127.0.0.1:9", "did not take the call")],
+)
+@in_reactor
+async def test_a_call_that_does_not_come_about_says_why(
+    to: str, complaint: str, speech: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    # Over TCP a closed port is found out at once.
+    to = to + ";transport=tcp" if to.startswith("sip:") else to
+    assert await place(reactor, arguments("sip", speech, "--to", to)) == 2
+    assert complaint in capsys.readouterr().err
