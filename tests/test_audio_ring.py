@@ -1,6 +1,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voicemedia.audio.g711 import decode_mulaw
 from voicemedia.audio.ring import Ring
 
 
@@ -31,3 +32,14 @@ def test_a_ring_may_begin_late() -> None:
     assert (ring.start, ring.end) == (1000, 1003)
     assert ring.cut(1001, 1002) == b"\2\0"
     assert ring.cut(0, 5000) == b"\1\0\2\0\3\0"
+
+
+def test_a_compressed_ring_gives_telephone_sound_back_as_it_was() -> None:
+    sound = decode_mulaw(bytes(range(256)))
+    ring = Ring(1000, compressed=True)
+    ring.add(sound[:320])
+    ring.add(sound[320:])
+    assert (ring.start, ring.end) == (1000, 1256)
+    assert ring.cut(1100, 1150) == sound[200:300]
+    assert ring.forget(1200) == 200
+    assert ring.cut(0, 9999) == sound[400:]

@@ -29,7 +29,7 @@ class Continuity:
         self._frame = rate_hz * FRAME_MS // 1000
         self._patience = patience
         self._out = streams
-        self._row = deque([Stretch(0)])
+        self._row = deque([Stretch(0, rate_hz)])
         self._streams: dict[int, Stream] = {}
         self._opened = 0
         self._end = 0
@@ -199,7 +199,7 @@ class Continuity:
     # --- streams and their stretches ---
 
     def _close_tail(self, now_ms: float) -> None:
-        tail, fresh = self._row[-1], Stretch(self._end)
+        tail, fresh = self._row[-1], Stretch(self._end, self._rate_hz)
         tail.closed_ms = now_ms
         self._row.append(fresh)
         stream = tail.stream

@@ -8,6 +8,7 @@ from voicemedia.audio.ring import Ring
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Traits, Transcript, Word
 
+TELEPHONE_HZ: Final = 8000
 MARGIN_MS: Final = 400
 "What comes before an onset and belongs to the speech: voice detection is that late."
 
@@ -62,6 +63,7 @@ class Stretch:
     """The caller's sound between two endpoints, and what is understood of it so far.
 
     :param start: its first sample.
+    :param rate_hz: at 8000 Hz it is a telephone's sound, mu-law or little better, and kept so.
     """
 
     __slots__ = (
@@ -77,8 +79,8 @@ class Stretch:
         "tries",
     )
 
-    def __init__(self, start: int) -> None:
-        self.ring = Ring(start)
+    def __init__(self, start: int, rate_hz: int) -> None:
+        self.ring = Ring(start, compressed=rate_hz == TELEPHONE_HZ)
         "What no final covers yet."
         self.onset: int | None = None
         "The sample at which voice detection first noticed speech."
