@@ -10,20 +10,17 @@ import os
 import platform
 import resource
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Final
 
+from benchmarks.bars import replace_section
 from benchmarks.contestants import CONTESTANTS, HERE, OURS, versions
 from benchmarks.echo_runs import Cores, Findings, Plan, Teller, measure
 from benchmarks.echo_table import Setting, page
+from benchmarks.precedence import precedence
 from voicemedia.callers.storm_command import ProgressBar
 
 RESULTS: Final = HERE / "RESULTS.md"
-PRIORITY: Final = -10
-"As of `nice`: ten times the share of others on a core that is full."
-AUTOGROUP: Final = Path("/proc/self/autogroup")
 QUICK: Final = {"calls": 20, "seconds": 1.0, "runs": 1}
 
 
@@ -88,26 +85,6 @@ def choose_cores() -> Cores:
     return chosen
 
 
-@contextmanager
-def precedence() -> Iterator[bool]:
-    """Let other work on the machine wait for us and for the servers we start, where we are allowed to; say whether."""
-    try:
-        os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-    except PermissionError:
-        yield False
-        return
-    # Where sessions are scheduled as groups, a process' own priority counts within its session only (sched(7)).
-    if not AUTOGROUP.exists():
-        yield True
-        return
-    before = AUTOGROUP.read_text().split()[-1]
-    AUTOGROUP.write_text(str(PRIORITY))
-    try:
-        yield True
-    finally:
-        AUTOGROUP.write_text(before)
-
-
 def machine(cores: Cores) -> str:
     """Describe the machine."""
     lines = Path("/proc/cpuinfo").read_text().splitlines()
@@ -125,7 +102,8 @@ def _write(text: str, file: Path | None) -> None:
     if file is None:
         print(text)
     else:
-        file.write_text(text)
+        # Other benchmarks have sections of their own there.
+        file.write_text(replace_section(file.read_text() if file.exists() else "", text))
         print(f"written to {os.path.relpath(file)}")
 
 

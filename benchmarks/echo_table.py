@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from benchmarks.bars import MISSING, Bar, at_most, bar_table
 from benchmarks.contestants import OURS
 from benchmarks.echo_runs import P99_LIMIT_MS, Findings, Most
 from voicemedia.callers.storm_report import StormReport
@@ -15,7 +16,6 @@ MEMORY_BAR_KB: Final = 200.0
 SCALE_TOLERANCE: Final = 1.05
 "Two medians of the same thing differ by as much here."
 
-MISSING: Final = "-"
 FULL: Final = "full"
 
 
@@ -35,16 +35,6 @@ class Setting:
     "By contestant."
 
 
-@dataclass(frozen=True, slots=True)
-class Bar:
-    """One thing to reach."""
-
-    what: str
-    found: str
-    met: bool | None
-    "None: not measured."
-
-
 def page(findings: Sequence[Findings], setting: Setting) -> str:
     """Write the page."""
     return "\n".join(
@@ -59,7 +49,7 @@ def page(findings: Sequence[Findings], setting: Setting) -> str:
             "",
             "## The bar",
             "",
-            *_bar_table(bars(findings, setting.calls)),
+            *bar_table(bars(findings, setting.calls)),
             "",
             *_remarks(findings),
             "## What ran",
@@ -151,33 +141,21 @@ def bars(findings: Sequence[Findings], calls: int) -> list[Bar]:
     lost = sum(report.lost for report in reports) if reports else None
     few, many = (cost(found.reports.get(point, [])) if found else None for point in (50, 300))
     return [
-        _bar(f"at most {CPU_BAR_MS} ms per call-second, complete path", cost(reports), CPU_BAR_MS, "ms"),
+        at_most(f"at most {CPU_BAR_MS} ms per call-second, complete path", cost(reports), CPU_BAR_MS, "ms"),
         Bar("no frame lost", _figure(lost, 0), None if lost is None else lost == 0),
-        _bar(
+        at_most(
             f"p99 of the added latency below {P99_BAR_MS:g} ms",
             median(reports, lambda report: report.round_trip_ms.p99),
             P99_BAR_MS,
             "ms",
         ),
-        _bar(f"memory per call below {MEMORY_BAR_KB:g} KB", memory_kb(reports), MEMORY_BAR_KB, "KB"),
+        at_most(f"memory per call below {MEMORY_BAR_KB:g} KB", memory_kb(reports), MEMORY_BAR_KB, "KB"),
         Bar(
             f"a call-second among 300 calls costs no more than among 50 (to {SCALE_TOLERANCE - 1:.0%})",
             f"{_figure(many, 2)} ms, {_figure(few, 2)} ms",
             None if few is None or many is None else many <= few * SCALE_TOLERANCE,
         ),
     ]
-
-
-def _bar(what: str, found: float | None, most: float, unit: str) -> Bar:
-    return Bar(what, MISSING if found is None else f"{found:.2f} {unit}", None if found is None else found <= most)
-
-
-def _bar_table(all_bars: Sequence[Bar]) -> Iterator[str]:
-    yield "| bar | found | |"
-    yield "|---|---|---|"
-    verdicts = {True: "met", False: "**not met**", None: "not measured"}
-    for bar in all_bars:
-        yield f"| {bar.what} | {bar.found} | {verdicts[bar.met]} |"
 
 
 def _remarks(findings: Sequence[Findings]) -> Iterator[str]:

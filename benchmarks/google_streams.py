@@ -13,9 +13,11 @@ import resource
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from multiprocessing import get_context
 from multiprocessing.connection import Connection
+from pathlib import Path
 from random import Random
 from typing import Any
 
@@ -23,6 +25,7 @@ from twisted.internet import reactor as _reactor
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater, react
 
+from benchmarks.bars import Bar, at_most, save
 from tests.clouds.google import GoogleCloud, Switches
 from tests.clouds.marked import WORDS, frames, silence, speak
 from voicemedia.errors import ProviderError
@@ -168,8 +171,57 @@ def percentile(values: list[float], per_cent: int) -> float:
     return ordered[min(len(ordered) - 1, len(ordered) * per_cent // 100)]
 
 
-async def measure(port: int, streams: int, seconds: float) -> str:
-    """Measure one number of streams; return a row of the table."""
+@dataclass(frozen=True)
+class Row:
+    """What so many streams cost."""
+
+    streams: int
+    load: float
+    "Of one core, the benchmark's own work taken off."
+    harness: float
+    lag_ms: tuple[float, float]
+    "Median and 99th percentile."
+    more_threads: int
+    more_kb: float
+    final_ms: tuple[float, float]
+    right: int
+    wrong: int
+
+    @property
+    def frame_us(self) -> float:
+        """Tell what one frame costs."""
+        return self.load * 1e6 / self.streams / 50
+
+    def __str__(self) -> str:
+        return (
+            f"| {self.streams} | {self.load:.1%} | {self.harness:.1%} | {self.frame_us:.1f} us"
+            f" | {self.lag_ms[0]:.1f} / {self.lag_ms[1]:.1f} ms | {self.more_threads} | {self.more_kb:.0f} KB"
+            f" | {self.final_ms[0]:.0f} / {self.final_ms[1]:.0f} ms | {self.right} of {self.right + self.wrong} |"
+        )
+
+
+def bars(rows: Sequence[Row]) -> list[Bar]:
+    """Hold the most streams, and the fewest, against what is wanted of them."""
+    few, many = rows[0], rows[-1]
+    name = f"{many.streams} Google streams"
+    return [
+        at_most(f"{name}: at most 35 % of one core", many.load * 100, 35, "%"),
+        at_most(f"{name}: reactor lag p99 at most 10 ms", many.lag_ms[1], 10, "ms"),
+        at_most(f"{name}: one thread more, not one per stream", many.more_threads, 1, "threads"),
+        at_most(f"{name}: at most 100 KB each", many.more_kb, 100, "KB"),
+        at_most(f"{name}: every final right", many.wrong, 0, "wrong"),
+        at_most(
+            f"a frame among {many.streams} streams costs no more than among {few.streams} (to 5 %)",
+            many.frame_us,
+            few.frame_us * 1.05,
+            "us",
+        ),
+        at_most(f"endpoint to final, {few.streams} Google streams: at most 20 ms p99", few.final_ms[1], 20, "ms"),
+    ]
+
+
+async def measure(port: int, streams: int, seconds: float) -> Row:
+    """Measure one number of streams."""
     idle = [Talker(number, lambda _owner: Nobody()) for number in range(streams)]
     harness, _ = await speak_for(idle, 3)
     recognizer = GoogleRecognizer(Options(endpoint=f"127.0.0.1:{port}", plaintext=True), loop_thread(reactor))
@@ -185,28 +237,41 @@ async def measure(port: int, streams: int, seconds: float) -> str:
     await recognizer.stop()
     finals = [ms for talker in talkers for ms in talker.final_ms]
     right, wrong = sum(talker.right for talker in talkers), sum(talker.wrong for talker in talkers)
-    return (
-        f"| {streams} | {load:.1%} | {harness:.1%} | {(load - harness) * 1e6 / streams / 50:.1f} us"
-        f" | {percentile(lags, 50):.1f} / {percentile(lags, 99):.1f} ms | {more_threads} | {more_kb:.0f} KB"
-        f" | {percentile(finals, 50):.0f} / {percentile(finals, 99):.0f} ms | {right} of {right + wrong} |"
+    return Row(
+        streams=streams,
+        load=load - harness,
+        harness=harness,
+        lag_ms=(percentile(lags, 50), percentile(lags, 99)),
+        more_threads=more_threads,
+        more_kb=more_kb,
+        final_ms=(percentile(finals, 50), percentile(finals, 99)),
+        right=right,
+        wrong=wrong,
     )
 
 
 async def main(_reactor: Any, pipe: Connection, arguments: argparse.Namespace) -> None:
     """Measure all numbers of streams."""
     port = pipe.recv()
-    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}")
-    print("| streams | CPU of one core | harness alone | a frame | lag p50 / p99 | threads more | memory each", end="")
+    print(f"Python {sys.version.split()[0]}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}\n")
+    print(
+        "| streams | CPU of one core | harness, taken off | a frame | lag p50 / p99 | threads more | memory each",
+        end="",
+    )
     print(" | endpoint to final p50 / p99 | finals right |")
     print("|---|---|---|---|---|---|---|---|---|")
+    rows = []
     for streams in arguments.streams:
-        print(await measure(port, streams, arguments.seconds), flush=True)
+        rows.append(await measure(port, streams, arguments.seconds))
+        print(rows[-1], flush=True)
+    save(bars(rows), arguments.bars)
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--streams", type=int, nargs="*", default=[50, 500])
     parser.add_argument("--seconds", type=float, default=20)
+    parser.add_argument("--bars", type=Path, metavar="FILE", help="write the bars there")
     chosen = parser.parse_args()
     # Before the reactor runs and any thread is there.
     ours, theirs = get_context("spawn").Pipe()

@@ -3,16 +3,19 @@
 `python -m benchmarks.stt_latency` prints a table. Both ends are in this one process, so their work adds up.
 """
 
+import argparse
 import os
 import statistics
 import sys
 from collections.abc import Coroutine
+from pathlib import Path
 from typing import Any
 
 import grpc
 from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
+from benchmarks.bars import at_most, save
 from tests.clouds.ears import ScriptEar, stamped
 from tests.clouds.elevenlabs import ElevenLabs
 from tests.clouds.openai_audio import OpenAiAudio
@@ -64,7 +67,7 @@ class Remote(SpeechToTextServicer):
         return port
 
 
-async def run(reactor: Any) -> None:
+async def run(reactor: Any, file: Path | None) -> None:
     """Measure all of them."""
     thread, remote = loop_thread(reactor), Remote()
     thread.hold()
@@ -80,18 +83,24 @@ async def run(reactor: Any) -> None:
         "grpc": grpc_remote.make(grpc_remote.Options(target=f"127.0.0.1:{port}"), reactor),
     }
     sys.stdout.write("| recognizer | p50 ms | p99 ms |\n|---|---|---|\n")
+    bars = []
     for name, recognizer in recognizers.items():
         waits = await measure(recognizer, reactor)
-        sys.stdout.write(f"| {name} | {statistics.median(waits):.1f} | {waits[len(waits) * 99 // 100]:.1f} |\n")
+        p99 = waits[len(waits) * 99 // 100]
+        sys.stdout.write(f"| {name} | {statistics.median(waits):.1f} | {p99:.1f} |\n")
+        bars.append(at_most(f"endpoint to final, {name}: at most 20 ms p99", p99, 20, "ms"))
+    save(bars, file)
     await thread.ask(remote.server.stop, None)
     await thread.release()
 
 
-def main(reactor: Any) -> Deferred[None]:
+def main(reactor: Any, file: Path | None) -> Deferred[None]:
     """Run under `react`."""
-    work: Coroutine[Any, Any, None] = run(reactor)
+    work: Coroutine[Any, Any, None] = run(reactor, file)
     return Deferred.fromCoroutine(work)
 
 
 if __name__ == "__main__":
-    react(main)
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--bars", type=Path, metavar="FILE", help="write the bars there")
+    react(main, (parser.parse_args().bars,))

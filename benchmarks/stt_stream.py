@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.request import urlopen
 
+from benchmarks.bars import at_most, save
 from voicemedia.callers.client_wire import FrameReader, frame, request
 from voicemedia.transcribing.tally import percentiles
 
@@ -150,20 +151,31 @@ def main() -> None:
     parser.add_argument("--sessions", type=int, nargs="+", default=[50, 500])
     parser.add_argument("--seconds", type=float, default=10)
     parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--bars", type=Path, metavar="FILE", help="write the bars there")
     args = parser.parse_args()
-    server = Server()
+    server, bars, resident = Server(), [], []
     try:
         for sessions in args.sessions:
             found = ages(server.port, sessions, args.seconds)
-            print(f"{sessions} sessions: {len(found)} guesses, age in ms {percentiles(found)}, max {max(found):.1f}")
+            spread = percentiles(found)
+            print(f"- {sessions} sessions: {len(found)} guesses, age in ms {spread}, max {max(found):.1f}")
+            bars.append(
+                at_most(f"a guess at the client, {sessions} sessions: at most 10 ms p99", spread["p99"], 10, "ms")
+            )
         for number in range(args.rounds):
             drop_a_thousand(server.port)
             time.sleep(4)
             counts = server.stats()
+            resident.append(server.rss_kb())
             print(
-                f"round {number + 1}: {counts['total_sessions']} sessions so far, "
-                f"{counts['active_sessions']} active, {server.rss_kb()} KB resident"
+                f"- round {number + 1}: {counts['total_sessions']} sessions so far, "
+                f"{counts['active_sessions']} active, {resident[-1]} KB resident"
             )
+        left = server.stats()["active_sessions"]
+        bars.append(at_most("a thousand sessions dropped in five ways: none is left", left, 0, "sessions"))
+        grown = resident[-1] - resident[-2] if len(resident) > 1 else None
+        bars.append(at_most("and the last thousand leave at most 1 KB each", grown, 1000, "KB together"))
+        save(bars, args.bars)
     finally:
         server.stop()
 

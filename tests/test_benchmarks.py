@@ -8,9 +8,10 @@ from pathlib import Path
 import pytest
 
 from benchmarks.__main__ import parse, plan
+from benchmarks.bars import Bar, replace_section
 from benchmarks.contestants import CONTESTANTS, OURS, versions
 from benchmarks.echo_runs import SEARCH_STORMS, Findings, Most, find_most, judge
-from benchmarks.echo_table import Bar, Setting, bars, page
+from benchmarks.echo_table import Setting, bars, page
 from benchmarks.stages import sound_stages, wire_stages
 from voicemedia.callers.process_use import ProcessUse, read_use
 from voicemedia.callers.storm_report import Spread, StormReport
@@ -237,3 +238,10 @@ def test_two_calls_are_measured_on_the_real_server(tmp_path: Path) -> None:
     assert (name, ours, lost.partition(" ")[0]) == ("voicemedia", "1.0", "0")
     assert all(float(figure) > 0 for figure in (cpu.partition(" ")[0], p50, p99))
     assert float(memory) >= 0
+
+
+def test_a_benchmark_replaces_its_own_section_of_the_results() -> None:
+    page = "# One\n\n1\n\n## Bar\n\nx\n\n# Two\n\n2\n"
+    assert replace_section(page, "# One\n\n3\n") == "# One\n\n3\n\n# Two\n\n2\n"
+    assert replace_section(page, "# Three\n\n3") == page + "\n# Three\n\n3\n"
+    assert replace_section("", "# One\n\n1") == "# One\n\n1\n"
