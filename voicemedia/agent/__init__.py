@@ -11,6 +11,7 @@ PROVIDERS: Final = {
     "echo": "voicemedia.agent.echo",
     "gemini": "voicemedia.agent.gemini",
     "openai": "voicemedia.agent.openai",
+    "remote": "voicemedia.agent.remote",
     "repeat": "voicemedia.agent.repeat",
 }
 "Name in the configuration -> module with `Options`, `missing` and `make`."
