@@ -101,6 +101,17 @@ async def test_no_server_is_status_2_with_the_cure(speech: str, capsys: pytest.C
 
 
 @in_reactor
+async def test_a_recording_that_cannot_be_written_is_status_2_before_any_call(
+    speech: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    server = served(AnswerBrain)
+    record = tmp_path / "nowhere" / "heard.wav"
+    assert await called(server, "smartflo", speech, "--url", server.url(), "--record", str(record)) == 2
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", f"voicemedia call: cannot write {record}: No such file or directory\n")
+
+
+@in_reactor
 async def test_a_refused_handshake_is_status_2_with_the_servers_reason(
     speech: str, capsys: pytest.CaptureFixture[str]
 ) -> None:

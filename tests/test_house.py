@@ -135,3 +135,10 @@ def test_a_file_can_be_held_in_the_head(path: Path) -> None:
     if path.stem.endswith(("_pb2", "_pb2_grpc")):
         return
     assert len(path.read_text().splitlines()) <= (250 if path.stem == "call" else 400)
+
+
+@pytest.mark.parametrize("room", sorted(path.name for path in HOUSE.iterdir() if any(path.glob("[!_]*.*"))))
+def test_every_room_is_on_both_maps(room: str) -> None:
+    document = (HOUSE.parent / "docs" / "architecture.md").read_text()
+    assert f"`{room}`" in (ast.get_docstring(ast.parse((HOUSE / "__init__.py").read_text())) or "")
+    assert f"`{room}/`" in document

@@ -241,6 +241,7 @@ async def place(reactor: Any, args: argparse.Namespace) -> int:
     """Place the call the arguments describe; return the exit status."""
     try:
         to = destination(args)
+        _try_to_write(args.record)
         conversation, callee, call_id = converse(reactor, args, to)
         talk = Talk(quiet=args.json)
         talk.line(f"Calling {callee} as {args.carrier}, {args.packet_ms} ms packets, call {call_id}\n")
@@ -260,6 +261,20 @@ async def place(reactor: Any, args: argparse.Namespace) -> int:
     if args.json:
         print(as_text(summary(talk, call, why, told.turns)))
     return 1 if talk.unanswered or call.script.unsaid else 0
+
+
+def _try_to_write(path: Path) -> None:
+    """Find out whether the recording can be written before a call is placed in vain; leave no file behind.
+
+    :raises ConfigError: it cannot.
+    """
+    try:
+        was_there = path.exists()
+        path.open("ab").close()
+        if not was_there:
+            path.unlink()
+    except OSError as error:
+        raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _record(args: argparse.Namespace, call: CarrierCall, ended_ms: float) -> None:

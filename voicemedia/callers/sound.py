@@ -179,7 +179,8 @@ def write_wav(path: Path, *channels: bytes) -> None:
     length = max(len(channel) for channel in channels)
     full = [channel.ljust(length, bytes([SILENCE])) for channel in channels]
     frames = np.stack([np.frombuffer(audioop.ulaw2lin(channel, 2), "=i2") for channel in full], axis=1)
-    with wave.open(str(path), "wb") as file:
+    # Opened here: a writer of `wave` that cannot open its file complains a second time when it is forgotten.
+    with path.open("wb") as out, wave.open(out, "wb") as file:
         file.setnchannels(len(channels))
         file.setsampwidth(2)
         file.setframerate(RATE_HZ)
