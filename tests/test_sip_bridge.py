@@ -219,6 +219,17 @@ async def test_a_canceled_or_retransmitted_call_is_one_call() -> None:
 
 
 @in_reactor
+async def test_an_answer_that_is_not_acknowledged_comes_again() -> None:
+    async with serving() as server, phone(server) as caller:
+        caller.request("INVITE", caller.sdp())
+        await until(lambda: len([text for text in caller.responses() if text.startswith("SIP/2.0 200")]) == 3)
+        assert len(server.switchboard) == 0
+        await caller.answer()
+        caller.request("ACK", cseq=1)
+        await until(lambda: len(server.switchboard) == 1)
+
+
+@in_reactor
 async def test_our_reports_come_and_the_call_ends_with_a_goodbye() -> None:
     async with serving() as server, phone(server) as caller:
         await caller.call()

@@ -1,0 +1,48 @@
+"""baresip as a caller: sends a WAV file, records what it hears (Debian: baresip-core, baresip-ffmpeg)."""
+# Twisted carries types, but not everywhere.
+# mypy: disallow-untyped-calls=False
+
+import shutil
+from pathlib import Path
+from typing import Final
+
+import pytest
+from twisted.internet.utils import getProcessOutputAndValue
+
+PACKAGES: Final = "baresip-core baresip-ffmpeg"
+MODULES: Final = Path("/usr/lib/baresip/modules")
+
+needs_baresip = pytest.mark.skipif(
+    not (shutil.which("baresip") and MODULES.exists()), reason=f"needs the Debian packages {PACKAGES}"
+)
+
+CONFIG = """
+sip_listen 127.0.0.1:{port}
+net_interface 127.0.0.1
+rtp_ports {rtp}-{rtp_last}
+rtp_stats yes
+audio_player aubridge,sink_x
+audio_source aufile,{wav}
+ausrc_srate 8000
+auplay_srate 8000
+snd_path {folder}
+module_path {modules}
+module g711.so
+module sndfile.so
+module aubridge.so
+module aufile.so
+module_app account.so
+module_app menu.so
+module_app debug_cmd.so
+"""
+
+
+async def call(folder: Path, uri: str, wav: Path, *, codecs: str, seconds: int, port: int) -> tuple[Path, str]:
+    """Call somebody for a while; return the recording of what was heard, and the log."""
+    text = CONFIG.format(port=port, rtp=port + 2, rtp_last=port + 40, wav=wav, folder=folder, modules=MODULES)
+    (folder / "config").write_text(text)
+    (folder / "accounts").write_text(f"<sip:caller@127.0.0.1:{port}>;regint=0;audio_codecs={codecs}\n")
+    (folder / "contacts").touch()
+    command = f"exec timeout -s KILL {seconds + 15} baresip -f {folder} -t {seconds} -e 'd {uri}' < /dev/null 2>&1"
+    out, _, _ = await getProcessOutputAndValue("/bin/sh", ("-c", command))
+    return next(iter(folder.glob("dump-*-dec.wav")), folder / "nothing.wav"), out.decode(errors="replace")

@@ -1,0 +1,37 @@
+"""SIPp as a caller (Debian: sip-tester)."""
+# Twisted carries types, but not everywhere.
+# mypy: disallow-untyped-calls=False
+
+import os
+import shutil
+from pathlib import Path
+from typing import Final
+
+import pytest
+from twisted.internet.utils import getProcessOutputAndValue
+
+SCENARIOS: Final = Path(__file__).parent / "scenarios"
+PCAPS: Final = Path("/usr/share/sip-tester")
+
+needs_sipp = pytest.mark.skipif(not shutil.which("sipp"), reason="needs the Debian package sip-tester")
+needs_raw_sockets = pytest.mark.skipif(os.geteuid() != 0, reason="SIPp plays pcap files with raw sockets: needs root")
+
+
+async def sipp(folder: Path, port: int, *arguments: str, host: str = "127.5.0.2") -> tuple[int, str]:
+    """Run a scenario against 127.0.0.1; return the exit status (0: every call went as written) and what it logged."""
+    link = folder / "pcap"
+    if not link.exists():
+        link.symlink_to(PCAPS)
+    line = ("-i", host, "-mi", host, "-s", "bot", f"127.0.0.1:{port}", "-nostdin", "-timeout", "40", "-trace_err")
+    _, _, status = await getProcessOutputAndValue(
+        "timeout", ("-s", "KILL", "50", "sipp", *arguments, *line), env=os.environ, path=str(folder)
+    )
+    return status, "".join(path.read_text() for path in folder.glob("*_errors.log"))
+
+
+async def built_in(folder: Path, name: str) -> Path:
+    """Write out one of SIPp's own scenarios."""
+    out, _, _ = await getProcessOutputAndValue("sipp", ("-sd", name), env=os.environ)
+    path = folder / f"{name}.xml"
+    path.write_bytes(out)
+    return path

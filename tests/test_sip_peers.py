@@ -1,0 +1,101 @@
+"""Calls by SIP stacks nobody here wrote: SIPp and baresip."""
+
+import wave
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.in_reactor import in_reactor
+from tests.peers import baresip
+from tests.peers.baresip import needs_baresip
+from tests.peers.sipp import SCENARIOS, built_in, needs_raw_sockets, needs_sipp, sipp
+from tests.sip_house import bridge_of, serving, until
+from voicemedia.service import MediaServer
+
+SECONDS = 3
+
+
+def left_behind(server: MediaServer) -> int:
+    """Count what calls have left."""
+    bridge = bridge_of(server)
+    return bridge.rtp_ports.lent + sum(len(line.legs) for line in bridge.lines) + len(server.switchboard)
+
+
+@needs_sipp
+@needs_raw_sockets
+@in_reactor
+async def test_the_recording_and_the_key_of_sipp_are_heard_without_a_loss(tmp_path: Path) -> None:
+    async with serving() as server:
+        scenario = await built_in(tmp_path, "uac_pcap")
+        status, log = await sipp(tmp_path, bridge_of(server).ports.port, "-sf", str(scenario), "-m", "1")
+        assert status == 0, log
+        await until(lambda: not left_behind(server))
+        # 236 packets of 30 ms; the key comes with a source and sequence of its own.
+        assert server.metrics.frames_in == 236 * 30 // 20
+        assert server.metrics.frames_concealed == 0 and not server.metrics.wire_errors
+        diary = next(iter(server.switchboard._ended.values()))
+        assert [turn["keys"] for turn in diary.read() if turn["keys"]] == ["1"]
+
+
+@needs_sipp
+@pytest.mark.parametrize("transport", ["u1", "t1"])
+@pytest.mark.parametrize("name", sorted(path.stem for path in SCENARIOS.glob("*.xml")))
+@in_reactor
+async def test_a_scenario_of_sipp_goes_as_written(name: str, transport: str, tmp_path: Path) -> None:
+    async with serving() as server:
+        arguments = ("-sf", str(SCENARIOS / f"{name}.xml"), "-m", "2", "-r", "10", "-t", transport)
+        status, log = await sipp(tmp_path, bridge_of(server).ports.port, *arguments)
+        assert status == 0, log
+        await until(lambda: not left_behind(server))
+
+
+@needs_sipp
+@in_reactor
+async def test_two_hundred_calls_of_sipp_leave_nothing_behind(tmp_path: Path) -> None:
+    async with serving() as server:
+        arguments = ("-sn", "uac", "-r", "50", "-m", "200", "-d", "200")
+        status, log = await sipp(tmp_path, bridge_of(server).ports.port, *arguments)
+        assert status == 0, log
+        await until(lambda: not left_behind(server))
+        assert server.switchboard.total == 200
+
+
+def chirp() -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
+    """Make a sound that is never twice the same."""
+    at = np.arange(8000 * SECONDS)
+    return np.round(7000 * np.sin(2 * np.pi * (300 + at / 20) * at / 8000)).astype("<i2")
+
+
+@needs_baresip
+@pytest.mark.parametrize("codec", ["pcma", "pcmu"])
+@in_reactor
+async def test_baresip_hears_its_own_words_at_the_quality_of_the_codec(codec: str, tmp_path: Path) -> None:
+    said = chirp()
+    with wave.open(str(tmp_path / "said.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        # At the end of its file baresip hangs up.
+        file.writeframes(said.tobytes() + bytes(2 * 8000 * 10))
+    async with serving() as server:
+        uri = f"sip:bot@127.0.0.1:{bridge_of(server).ports.port}"
+        port = 15_200 + 100 * (codec == "pcma")
+        heard, log = await baresip.call(
+            tmp_path, uri, tmp_path / "said.wav", codecs=codec, seconds=SECONDS + 2, port=port
+        )
+        await until(lambda: not left_behind(server))
+    assert "Call established" in log, log
+    with wave.open(str(heard)) as file:
+        got = np.frombuffer(file.readframes(file.getnframes()), "<i2").astype(np.float64)
+    # Frame by frame, since a busy machine puts a pause between two of them now and then.
+    frames = said[8000:].astype(np.float64).reshape(-1, 160)
+    ratios_db = [signal_to_noise_db(frame, got) for frame in frames]
+    assert np.mean(np.array(ratios_db) > 35) > 0.95
+
+
+def signal_to_noise_db(
+    frame: "np.ndarray[tuple[int], np.dtype[np.float64]]", sound: "np.ndarray[tuple[int], np.dtype[np.float64]]"
+) -> float:
+    """Find a frame in a sound, and tell how well it has survived."""
+    power = float((frame * frame).sum())
+    errors = np.convolve(sound * sound, np.ones(len(frame)), "valid") - 2 * np.correlate(sound, frame, "valid") + power
+    return float(10 * np.log10(power / max(1.0, float(errors.min()))))
