@@ -1,5 +1,6 @@
 """Sound as browsers send it: WebM and Ogg with Opus, WAV, PCM, whole or in pieces, sound or damaged."""
 
+import json
 import struct
 from pathlib import Path
 
@@ -8,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tests.chromium import likeness as found
 from voicemedia.audio.arriving import Arriving
 from voicemedia.audio.ogg import OggReader
 from voicemedia.audio.wav import read_wav
@@ -86,6 +88,20 @@ def test_ogg_sounds_as_what_was_recorded(size: int) -> None:
     arriving = Arriving()
     pcm = b"".join(arriving.feed(piece) for piece in pieces(OGG, size))
     assert likeness(pcm, original("yes.wav")) > 0.95
+
+
+def test_a_recording_of_chromium_is_heard_while_it_is_made() -> None:
+    octets = (HERE / "vectors/browser/chromium-156.webm").read_bytes()
+    arriving, heard_ms = Arriving(), []
+    pcm, at = b"", 0
+    for size in json.loads((HERE / "vectors/browser/chromium-156.sizes.json").read_text()):
+        piece = arriving.feed(octets[at : at + size])
+        pcm, at = pcm + piece, at + size
+        heard_ms.append(len(piece) // 32)
+    assert all(200 <= ms <= 300 for ms in heard_ms)
+    assert pcm == b"".join(map(Arriving().feed, [octets]))
+    heard, said = (np.frombuffer(sound, "<i2").astype(float) for sound in (pcm, original("breakfast.wav")))
+    assert found(heard, said[8000:16000]) > 0.97
 
 
 def test_ogg_pages_in_messages_of_their_own_are_one_stream() -> None:

@@ -245,3 +245,10 @@ def test_a_benchmark_replaces_its_own_section_of_the_results() -> None:
     assert replace_section(page, "# One\n\n3\n") == "# One\n\n3\n\n# Two\n\n2\n"
     assert replace_section(page, "# Three\n\n3") == page + "\n# Three\n\n3\n"
     assert replace_section("", "# One\n\n1") == "# One\n\n1\n"
+
+
+def test_the_webm_benchmark_hears_every_frame() -> None:
+    pytest.importorskip("av", reason="the extra opus is not installed")
+    command = [sys.executable, "-m", "benchmarks.webm", "--sessions", "3", "--seconds", "1"]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=True).stdout
+    assert "3 sessions for 1 s: 150 of 150 frames heard" in said

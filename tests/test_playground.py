@@ -4,6 +4,8 @@ The pictures are in `artifacts/playground`.
 """
 
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -205,3 +207,13 @@ def test_the_page_may_load_and_connect_to_nothing_but_its_own_server() -> None:
 
 def test_the_page_can_be_turned_off() -> None:
     assert make_house(browser=Browser(playground=False)).get("/")[0] == 404
+
+
+@pytest.mark.skipif(bool(NO_SPEECH), reason=NO_SPEECH or "there")
+def test_the_example_in_python_holds_a_conversation(server: Server) -> None:
+    url = f"ws://127.0.0.1:{server.at}"
+    command = [sys.executable, "examples/browser_session.py", "examples/breakfast.wav", "boiled", "--url", url]
+    said = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, timeout=60, check=True).stdout
+    assert "two eggs and a slice of toast" in said
+    assert "two boiled eggs" in said
+    assert said.endswith("over: caller_hung_up\n")

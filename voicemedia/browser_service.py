@@ -116,6 +116,11 @@ class BrowserService:
 
     # --- pages ---
 
+    @property
+    def has_page(self) -> bool:
+        """Whether somebody who opens our address in a browser can talk."""
+        return self._config.browser.playground and any(route.carrier == CARRIER for route in self._config.routes)
+
     def pages(self) -> dict[str, Resource]:
         """Build the playground and what it asks."""
         if not self._config.browser.playground:

@@ -236,11 +236,12 @@ class MediaServer(MultiService):
         self._sweeper = self._reactor.callLater(1, self._sweep)
 
     def _trial(self, server: str) -> str:
-        """Say how to call the first route that a simulated carrier can."""
+        """Say how to talk to us: in the browser, and by the first route that a simulated carrier can call."""
+        page = "; open it in a browser" if self.browsers.has_page else ""
         for route in self._config.routes:
             if route.carrier in ("smartflo", "twilio"):
-                return f"; try: voicemedia call {route.carrier} examples/breakfast.wav --url {server}{route.path}"
-        return ""
+                return f"{page}; try: voicemedia call {route.carrier} examples/breakfast.wav --url {server}{route.path}"
+        return page
 
     def _not_started(self, failure: Failure, name: str) -> None:
         self._troubles[name] = failure.getErrorMessage()
