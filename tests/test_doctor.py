@@ -113,3 +113,13 @@ def test_the_command_prints_json_when_asked(tmp_path: Path, capsys: pytest.Captu
     told = json.loads(capsys.readouterr().out)
     assert told["ok"] is False
     assert told["findings"][-1]["state"] == "fail"
+
+
+def test_the_door_of_voice_gateways_is_looked_at(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        found = look(tmp_path, ANY_PORT + ROUTE + f"[grpc]\nenabled = true\ningest_port = {port}\nspeech_port = 0\n")
+    assert (found["grpc.ingest_port"].state, found["grpc.ingest_port"].cure) == ("fail", "free it, or take another")
+    assert found["grpc.speech_port"].state == "ok"
+    assert look(tmp_path, ANY_PORT + ROUTE + "[grpc]\nenabled = false\n")["grpc"].state == "note"
+    assert found["opus"].state in ("ok", "note")

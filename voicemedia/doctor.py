@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Final, Literal
 from urllib.error import URLError
@@ -26,6 +27,12 @@ from voicemedia.providers import ROOMS, Chosen, Wanted, load, wanted
 OLDEST_PYTHON: Final = (3, 11)
 PACKAGES: Final = ("twisted", "autobahn", "msgspec", "numpy", "prometheus-client", "webrtcvad-wheels")
 FILES_PER_CALL: Final = 1
+GRPC_PACKAGES: Final = {
+    "grpc": "grpcio",
+    "grpc_health": "grpcio-health-checking",
+    "grpc_reflection": "grpcio-reflection",
+}
+OPUS_CURE: Final = "pip install 'voicemedia[opus]'"
 SPARE_FILES: Final = 100
 "Descriptors for everything but calls: log, listening port, children's pipes."
 
@@ -55,6 +62,8 @@ def examine(path: str | None) -> Iterator[Finding]:
     yield from _detector(config)
     yield from _unused(config)
     yield from _port(config)
+    yield from _grpc(config)
+    yield from _opus()
     yield from _limits(config)
     yield from _log(config)
 
@@ -137,19 +146,65 @@ def _detector(config: Config) -> Iterator[Finding]:
 def _port(config: Config) -> Iterator[Finding]:
     server = config.server
     where = f"{server.host}:{server.port}"
+    trouble = _taken(server.host, server.port)
+    if not trouble:
+        yield Finding("ok", "server.port", f"{where} is free")
+    elif trouble == os.strerror(errno.EADDRINUSE) and (running := _running(server.host, server.port)):
+        yield Finding("ok", "server.port", f"{where} is taken by voicemedia {running}, which is running")
+    else:
+        yield Finding("fail", "server.port", f"{where}: {trouble}", "free it, or choose another")
+    for warning in exposure_warnings(config):
+        yield Finding("warn", "server.host", warning)
+
+
+def _grpc(config: Config) -> Iterator[Finding]:
+    """Look at the door of voice gateways."""
+    grpc = config.grpc
+    if not grpc.enabled:
+        yield Finding("note", "grpc", "off; voice gateways cannot send segments")
+        return
+    # "auto" goes without what it cannot have.
+    worst: Literal["warn", "fail"] = "fail" if grpc.enabled is True else "warn"
+    absent = [package for module, package in GRPC_PACKAGES.items() if not _installed(module)]
+    if absent:
+        yield Finding(worst, "grpc", f"{', '.join(absent)} not installed", f"pip install {' '.join(absent)}")
+        return
+    for key, number in (("ingest_port", grpc.ingest_port), ("speech_port", grpc.speech_port)):
+        where = f"{grpc.host}:{number}"
+        if trouble := _taken(grpc.host, number):
+            running = _running(config.server.host, config.server.port)
+            text = f"{where}: {trouble}" + (f" (voicemedia {running} is running)" if running else "")
+            yield Finding(
+                "ok" if running else worst, f"grpc.{key}", text, "" if running else "free it, or take another"
+            )
+        else:
+            yield Finding("ok", f"grpc.{key}", f"{where} is free")
+
+
+def _installed(module: str) -> bool:
     try:
-        family, _, _, _, address = socket.getaddrinfo(server.host or None, server.port, type=socket.SOCK_STREAM)[0]
+        return find_spec(module) is not None
+    except ModuleNotFoundError:
+        return False
+
+
+def _opus() -> Iterator[Finding]:
+    if _installed("av"):
+        yield Finding("ok", "opus", "gateways and browsers may send Opus")
+    else:
+        yield Finding("note", "opus", f"not taken: {OPUS_CURE}", OPUS_CURE)
+
+
+def _taken(host: str, port: int) -> str:
+    """Say why a port cannot be had; empty when it can."""
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as listener:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
-        yield Finding("ok", "server.port", f"{where} is free")
     except OSError as error:
-        if error.errno == errno.EADDRINUSE and (running := _running(server.host, server.port)):
-            yield Finding("ok", "server.port", f"{where} is taken by voicemedia {running}, which is running")
-        else:
-            yield Finding("fail", "server.port", f"{where}: {error.strerror or error}", "free it, or choose another")
-    for warning in exposure_warnings(config):
-        yield Finding("warn", "server.host", warning)
+        return error.strerror or str(error)
+    return ""
 
 
 def _running(host: str, port: int) -> str:

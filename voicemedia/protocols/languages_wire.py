@@ -10,7 +10,7 @@ CODES: Final = """
     ne ng nl nn no nr nv ny oc oj om or os pa pi pl ps pt qu rm rn ro ru rw sa sc sd se sg si sk sl sm sn so sq sr ss
     st su sv sw ta te tg th ti tk tl tn to tr ts tt tw ty ug uk ur uz ve vi vo wa wo xh yi yo za zh zu"""
 ISO_639_1: Final = frozenset(CODES.split())
-BEYOND: Final = frozenset(("ast", "ceb", "ckb", "cmn", "fil", "haw", "jav", "kea", "nso", "rup", "yue"))
+BEYOND: Final = frozenset(("ast", "ceb", "ckb", "cmn", "fil", "haw", "jav", "kea", "luo", "nso", "rup", "umb", "yue"))
 "Codes of three letters that recognizers in use have."
 TAG: Final = re.compile(r"([A-Za-z]{2,3})([-_][A-Za-z0-9]{2,8}){0,3}")
 

@@ -17,6 +17,7 @@ from voicemedia.children import Children, Program, Seat
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Hearing, Recognition, Recognizer, Traits
 from voicemedia.stt.faster_whisper_worker import Heard, Question, Trouble
+from voicemedia.stt.spoken import WHISPER, first
 from voicemedia.stt.whisper import LONGEST_PROMPT, WindowOptions, language_for
 from voicemedia.stt.whisper_wire import Answer, words_of
 from voicemedia.stt.windowed import WindowedRecognition
@@ -82,6 +83,8 @@ class FasterWhisperRecognizer:
         self._reactor = reactor
         self._backoff = Backoff(random)
         self.traits = Traits(usd_per_hour=options.usd_per_hour)
+        english = options.model.rstrip("/").endswith(".en")
+        self.languages = WHISPER[:1] if english else first(options.language, WHISPER)
         arguments = (options.model, options.device, options.compute_type, str(options.threads), library)
         self._children = Children(
             reactor,

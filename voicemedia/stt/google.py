@@ -5,6 +5,7 @@ Google's packages are imported when the recognizer starts: whoever does not use 
 """
 
 import importlib.util
+from collections import deque
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, succeed
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GoogleRecognizer", "Options", "make", "missing"]
 
+EVENTS: Final = 16
 PACKAGES = {"grpc": "grpcio", "google.cloud.speech_v2": "google-cloud-speech"}
 
 
@@ -164,8 +166,8 @@ class GoogleRecognition:
         "Whether an interim transcript has come since the last final."
         self._stream = GoogleStream(self._thread, channels, self)
         self.billed_s = 0.0
-        self.events: list[tuple[str, int]] = []
-        "Google's own voice activity: `speech_activity_begin` and the like, and when, in ms."
+        self.events = deque[tuple[str, int]](maxlen=EVENTS)
+        "Google's latest voice activity: `speech_activity_begin` and the like, and when, in ms."
 
     @property
     def backlog_ms(self) -> int:

@@ -12,6 +12,7 @@ from voicemedia.config import secret
 from voicemedia.errors import ConfigError, ProviderError, WireError
 from voicemedia.interfaces import Expected, Hearing, Recognition, Recognizer, Traits
 from voicemedia.stt.scribe_wire import read_answer
+from voicemedia.stt.spoken import SCRIBE, first
 from voicemedia.stt.whisper import language_for
 from voicemedia.stt.whisper_wire import wav
 from voicemedia.stt.windowed import WindowedRecognition
@@ -95,6 +96,7 @@ class ScribeRecognizer:
         self._headers: dict[str, str] = {}
         self.trouble = ""
         self.traits = Traits(usd_per_hour=options.usd_per_hour)
+        self.languages = first(options.language, SCRIBE)
 
     def start(self) -> Deferred[None]:
         """Read the key; connections open when there is something to ask."""

@@ -16,6 +16,7 @@ from voicemedia.interfaces import Hearing, Recognition, Recognizer, Traits
 from voicemedia.stt.scribe import Account
 from voicemedia.stt.scribe_session import Manners, ScribeSession
 from voicemedia.stt.scribe_wire import realtime_url
+from voicemedia.stt.spoken import SCRIBE, first
 from voicemedia.web.backoff import Backoff
 from voicemedia.web.websocket_client import Link, Talk, open_websocket
 
@@ -70,6 +71,7 @@ class ScribeRealtimeRecognizer:
         self._headers: dict[str, str] = {}
         self._sessions: set[ScribeSession] = set()
         self.traits = Traits(usd_per_hour=options.usd_per_hour)
+        self.languages = first(options.language, SCRIBE)
 
     def start(self) -> Deferred[None]:
         """Read the key."""

@@ -15,6 +15,7 @@ from twisted.internet.defer import Deferred, succeed
 from voicemedia.config import Secret, secret
 from voicemedia.errors import ConfigError, ProviderError, WireError
 from voicemedia.interfaces import Expected, Hearing, Recognition, Recognizer, Traits
+from voicemedia.stt.spoken import WHISPER, first
 from voicemedia.stt.whisper_wire import read_answer, wav
 from voicemedia.stt.windowed import WindowedRecognition
 from voicemedia.stt.windows import Sizes, Window, Windows
@@ -116,6 +117,7 @@ class WhisperRecognizer:
         self._headers: dict[str, str] = {}
         self.trouble = ""
         self.traits = Traits(usd_per_hour=options.usd_per_hour)
+        self.languages = first(options.language, WHISPER)
 
     def start(self) -> Deferred[None]:
         """Read the key; connections open when there is something to ask."""
