@@ -7,7 +7,8 @@ from twisted.internet.task import Clock
 
 from voicemedia.agent import diet
 from voicemedia.errors import ConfigError
-from voicemedia.interfaces import Caller, Conversation, Expected, Goodbye, Said
+from voicemedia.interfaces import Caller, Expected, Goodbye, Said
+from voicemedia.past import Day, Food, Past
 
 NINE_UTC = 9 * 3600
 
@@ -35,11 +36,13 @@ class Floor:
         return " ".join(str(text) for _, text in self.events)
 
 
-def converse(parameters: Mapping[str, str], time_zone: str = "UTC") -> Conversation:
+def converse(parameters: Mapping[str, str], time_zone: str = "UTC") -> diet.DietConversation:
     clock = Clock()
     clock.advance(NINE_UTC)
     agent = diet.make(diet.Options(time_zone=time_zone), clock)
-    return agent.converse(Caller("CA1", "smartflo", 8000, parameters=parameters))
+    talk = agent.converse(Caller("CA1", "smartflo", 8000, parameters=parameters))
+    assert isinstance(talk, diet.DietConversation)
+    return talk
 
 
 def greeting(parameters: Mapping[str, str], time_zone: str = "UTC") -> str:
@@ -124,3 +127,85 @@ def test_an_unknown_configured_time_zone_is_named_with_its_cure() -> None:
     assert "tzdata" in diet.missing(diet.Options(time_zone="Mars/Olympus"))
     with pytest.raises(ConfigError, match="Mars/Olympus"):
         diet.make(diet.Options(time_zone="Mars/Olympus"), Clock())
+
+
+# --- coming back ---
+
+TODAY = "1970-01-01"
+
+
+def said_after(past: Past, *turns: str, **parameters: str) -> str:
+    """Return what is said to a caller who comes back, to the greeting and each turn."""
+    floor, talk = Floor(), converse(parameters)
+    talk.recall(past)
+    talk.greet(floor)
+    for turn in turns:
+        talk.reply(Said(turn), floor)
+    return floor.words()
+
+
+def begun(*turns: str) -> Day:
+    talk, floor = converse({}), Floor()
+    talk.greet(floor)
+    for turn in turns:
+        talk.reply(Said(turn), floor)
+    return talk.logged()
+
+
+def test_a_meal_that_was_begun_is_gone_on_with() -> None:
+    day = begun("two boiled eggs and a slice of toast with butter")
+    said = said_after(Past(days=(day,)), first_name="Asha")
+    assert said == (
+        "Welcome back, Asha. For breakfast I have two boiled eggs and a slice of toast with butter. "
+        "What else did you have for breakfast?"
+    )
+
+
+def test_a_question_that_was_not_answered_is_asked_again() -> None:
+    day = begun("rice")
+    assert [food.still_to_ask for food in day.foods] == ["amount"]
+    said = said_after(Past(days=(day,)), "two bowls")
+    assert "How many bowls of rice did you have?" in said
+    assert "two bowls of rice" in said.rpartition("?")[0]
+
+
+def test_after_a_meal_that_is_complete_comes_the_next() -> None:
+    day = begun("two boiled eggs", "that is all")
+    assert day.complete == ("breakfast",)
+    said = said_after(Past(days=(day,)))
+    assert said.startswith("Welcome back. ")
+    assert "lunch" in said
+
+
+def test_a_day_that_is_complete_asks_only_whether_to_add_anything() -> None:
+    day = Day(TODAY, (Food("breakfast", "egg", 2.0),), ("breakfast", "lunch", "dinner", "snacks"))
+    assert said_after(Past(days=(day,))) == "Welcome back. That is the whole day. Would you like to add anything?"
+
+
+def test_yesterdays_diary_is_closed() -> None:
+    past = Past(days=(Day("1969-12-31", (Food("breakfast", "egg", 2.0),)),))
+    assert said_after(past).startswith("Good morning.")
+
+
+def test_a_session_of_yesterday_is_welcomed_back_to_an_empty_diary() -> None:
+    past = Past(days=(Day("1969-12-31", (Food("breakfast", "egg", 2.0),)),), continues=True)
+    assert said_after(past) == "Welcome back. What did you eat for breakfast?"
+
+
+def test_what_was_remembered_can_be_corrected_and_read_back() -> None:
+    day = begun("two boiled eggs and a cup of coffee")
+    said = said_after(Past(days=(day,)), "remove the coffee", "read it back")
+    assert "I removed a cup of coffee." in said
+    assert said.count("For breakfast you had two boiled eggs.") == 1
+
+
+def test_the_diary_survives_the_way_through_history_unchanged() -> None:
+    day = begun("half a cup of tea without sugar, some fried chicken and toast with butter", "that is all", "rice")
+    talk = converse({})
+    talk.recall(Past(days=(day,)))
+    assert talk.logged() == day
+
+
+def test_meals_nobody_knows_are_left_out() -> None:
+    day = Day(TODAY, (Food("second breakfast", "egg"),), ("elevenses",))
+    assert said_after(Past(days=(day,))) == "Welcome back. What did you eat for breakfast?"

@@ -83,7 +83,7 @@ class Talk:
         self.clock, self.model = Clock(), FakeModel()
         self.script = DietScript(8)
         mind = DietMind(self.model, "Instructions.", self.clock, 4.0)
-        self.talk = DietConversation(self.script, mind)
+        self.talk = DietConversation(self.script, "1970-01-01", mind)
         self.talk.greet(Floor())
         self.floor = Floor()
         self.ended: list[Any] = []

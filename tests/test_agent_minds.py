@@ -16,6 +16,7 @@ from voicemedia.agent.chat import Memory
 from voicemedia.agent.model import Line
 from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.interfaces import Caller, Expected, Said
+from voicemedia.past import Day, Food, Past, PastTurn
 
 ANSWER = "Good choice. Two eggs have 140 calories. Anything else?"
 SENTENCES = ["Good choice.", "Two eggs have 140 calories.", "Anything else?"]
@@ -259,6 +260,48 @@ async def test_foods_are_logged_as_rows(module: Any, mishap: str) -> None:
     async with Talk(module, call, "Noted.", mishaps=(mishap,), tools=("log_food",)) as talk:
         floor = await talk.ask("two bowls of dal")
         assert (floor.said, talk.chat.foods) == (["Noted."], [food])
+
+
+@pytest.mark.parametrize(
+    ("written", "logged"),
+    [
+        ({"meal": "lunch", "food": "dal", "amount": 2, "unit": "bowl"}, Food("lunch", "dal", 2.0, "bowl")),
+        ({"meal": "lunch", "food": "dal", "amount": "some"}, Food("lunch", "dal", vague="some")),
+        ({"food": "x" * 9999, "amount": 1e300}, Food("", "x" * 200, vague="1e+300")),
+        ({"meal": "lunch", "food": None}, None),
+    ],
+)
+@in_reactor
+async def test_history_is_told_of_foods_whatever_the_model_wrote(written: Any, logged: Food | None) -> None:
+    async with Talk(openai, tools=("log_food",)) as talk:
+        talk.chat.foods.append(written)
+        assert talk.chat.logged() == (Day("", (logged,)) if logged else None)
+
+
+PAST = Past((PastTurn("user", 1, "two eggs"), PastTurn("ai", 2, "Got it.")), continues=True)
+
+
+@BOTH
+@in_reactor
+async def test_a_session_that_goes_on_is_not_greeted_as_a_new_one(module: Any) -> None:
+    async with Talk(module, "Welcome back. Anything else?") as talk:
+        talk.chat.recall(PAST)
+        floor = Floor()
+        await talk.chat.greet(floor)
+        assert floor.said == ["Welcome back.", "Anything else?"]
+        asked = str(talk.cloud.asked[0])
+        assert asked.index("two eggs") < asked.index("Got it.") < asked.index("The caller was away")
+
+
+@in_reactor
+async def test_a_new_session_of_a_known_caller_is_greeted_and_what_was_said_is_known() -> None:
+    async with Talk(openai, greeting="Hello.") as talk:
+        talk.chat.recall(Past(PAST.turns))
+        floor = Floor()
+        await talk.chat.greet(floor)
+        assert floor.said == ["Hello."]
+        await talk.ask("what did I say?")
+        assert "two eggs" in str(talk.cloud.asked[0])
 
 
 TRANSFERS = [

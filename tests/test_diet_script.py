@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from voicemedia.agent.diet_log import Meal
+from voicemedia.agent.diet_log import Meal, meal_of
 from voicemedia.agent.diet_reading import Intent
-from voicemedia.agent.diet_script import _ACTS, MAX_UNCLEAR, DietScript, Reply, meal_of
+from voicemedia.agent.diet_script import _ACTS, MAX_UNCLEAR, DietScript, Reply
 from voicemedia.agent.diet_sentences import greeting
 from voicemedia.agent.diet_table import SCRIPT, Act, State
 

@@ -16,13 +16,15 @@ from twisted.internet.defer import Deferred, succeed
 
 from tests.databases import Server
 from tests.in_reactor import in_reactor
+from tests.test_agent_diet import Floor
 from voicemedia import config
+from voicemedia.agent.diet import DietAgent
 from voicemedia.diary import Turn
 from voicemedia.history.forgetting import DAY_MS, erase, forget_old
 from voicemedia.history.historian import History, unheard
 from voicemedia.history.postgres import Postgres
 from voicemedia.history.reading import everything_of
-from voicemedia.interfaces import Caller, CallRecord, Floor, Goodbye, Said, Served
+from voicemedia.interfaces import Caller, CallRecord, Goodbye, Said, Served
 from voicemedia.past import Day, Food, Past
 
 CHECKOUT = Path(__file__).parent.parent
@@ -73,11 +75,11 @@ class Talk:
     def logged(self) -> Day | None:
         return self.day
 
-    def greet(self, _floor: Floor) -> Deferred[None]:
+    def greet(self, _floor: object) -> Deferred[None]:
         self.events.append("greet")
         return succeed(None)
 
-    def reply(self, said: Said, _floor: Floor) -> Deferred[None]:
+    def reply(self, said: Said, _floor: object) -> Deferred[None]:
         self.events.append(f"reply {said.text}")
         return succeed(None)
 
@@ -351,6 +353,36 @@ async def test_a_caller_who_is_faster_than_the_past_cancels_the_greeting_only(pl
     greeting.addErrback(lambda _: None)
     await conversation.reply(Said("hello"), NO_FLOOR)
     assert talk.events == ["recall", "reply hello"]
+    await history.stop()
+
+
+async def diet_call(history: History, agent: DietAgent, call_id: str, *turns: str) -> str:
+    """Call the diet agent, and return what it said first."""
+    who = caller(call_id=call_id, first_name="Asha")
+    record, conversation = begin(history, who, agent.converse(who))  # type: ignore[arg-type]
+    greeting = Floor()
+    await conversation.greet(greeting)
+    for turn in turns:
+        await conversation.reply(Said(turn), Floor())
+        speak(record, turn, "Got it.")
+    record.ended(Goodbye.CALLER_HUNG_UP, {})
+    return greeting.words()
+
+
+@in_reactor
+async def test_the_diet_agent_goes_on_where_the_last_call_stopped(place: Open) -> None:
+    history = place(resume_wait_ms=5000)
+    await history.start()
+    agent = DietAgent(None, reactor)
+    assert "This is your food diary." in await diet_call(
+        history, agent, "C1", "for breakfast two boiled eggs", "that is all", "for lunch a bowl of rice"
+    )
+    again = await diet_call(history, agent, "C2", "and a banana")
+    assert again.startswith("Welcome back, Asha. For lunch I have a bowl of rice.")
+    third = await diet_call(history, agent, "C3")
+    assert third.startswith("Welcome back, Asha. For lunch I have a bowl of rice and a banana.")
+    rows = await history.database.read(("SELECT meal, food, amount FROM foods ORDER BY meal, place", ()))
+    assert rows == [("breakfast", "egg", 2.0), ("lunch", "rice", 1.0), ("lunch", "banana", 1.0)]
     await history.stop()
 
 

@@ -29,7 +29,7 @@ class Day:
     """What somebody ate on one day."""
 
     date: str
-    "ISO 8601, in the caller's time zone: `2026-11-03`."
+    "ISO 8601, in the caller's time zone: `2026-11-03`; an agent that knows none leaves it empty: the server's date."
     foods: tuple[Food, ...] = ()
     complete: tuple[str, ...] = ()
     "Meals nothing more is to be asked about, eaten or skipped."

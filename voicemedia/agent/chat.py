@@ -12,11 +12,16 @@ from voicemedia.agent.model import Line, Model, Prompt, Tool, ToolCall
 from voicemedia.agent.sentences import Sentences
 from voicemedia.errors import ConfigError
 from voicemedia.interfaces import Agent, Caller, Conversation, Expected, Floor, Goodbye, Said
+from voicemedia.past import Day, Food, Past
 
 MOST_LINES: Final = 60
 "Of the history; older ones are no longer told."
+COMES_BACK: Final = "(The caller was away and is back. Welcome them in a few words, and go on where you stopped.)"
 MOST_ROUNDS: Final = 3
 "Questions to the model for one turn, when it wants to know what came of its calls."
+MOST_AMOUNT: Final = 1e9
+MOST_LETTERS: Final = 200
+"Of what a model writes down."
 PROMPT: Final = Path(__file__).with_name("prompts") / "chat.md"
 
 _TEXT: Final = {"type": "string"}
@@ -169,13 +174,26 @@ class Chat:
         self._model, self._options, self._instructions = model, options, instructions
         self._tools = options.declared()
         self.memory = Memory()
+        self._comes_back = False
         self.foods: list[Mapping[str, Any]] = []
         "What `log_food` wrote down: meal, food, amount, unit."
+
+    def recall(self, past: Past) -> None:
+        """Have the model know what was said earlier; a session that goes on is not greeted as a new one."""
+        self.memory.lines[:0] = [Line("agent" if turn.who == "ai" else "caller", turn.text) for turn in past.turns]
+        self._comes_back = past.continues
+
+    def logged(self) -> Day | None:
+        """Tell what `log_food` wrote down."""
+        foods = tuple(food for arguments in self.foods if (food := _food(arguments)).food)
+        return Day("", foods) if foods else None
 
     def greet(self, floor: Floor) -> Deferred[None]:
         """Say the greeting, or let the model say one."""
         floor.expect(Expected(self._options.phrases))
-        if self._options.greeting:
+        if self._comes_back:
+            self.memory.lines.append(Line("caller", COMES_BACK))
+        elif self._options.greeting:
             floor.say(self._options.greeting)
             return succeed(None)
         return Deferred.fromCoroutine(self._answer(floor))
@@ -261,3 +279,13 @@ class Chat:
             self.log.warn("transfer to {name} failed: {reason}", name=name, reason=str(error))
             return f"The transfer failed: {error}. Tell the caller so."
         return "The caller is being connected."
+
+
+def _food(arguments: Mapping[str, Any]) -> Food:
+    """Read what the model wrote down; it does not always keep to the types."""
+    amount = arguments.get("amount")
+    number = float(amount) if isinstance(amount, (int, float)) and abs(amount) < MOST_AMOUNT else None
+    vague = str(amount) if number is None and amount is not None else ""
+    words = (str(arguments.get(name) or "")[:MOST_LETTERS] for name in ("meal", "food", "unit"))
+    meal, food, unit = words
+    return Food(meal, food, number, unit, vague[:MOST_LETTERS])

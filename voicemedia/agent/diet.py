@@ -21,11 +21,13 @@ from twisted.python.failure import Failure
 
 from voicemedia.agent.chat import read_prompt
 from voicemedia.agent.diet_grammar import grammar, phrases
+from voicemedia.agent.diet_memory import resume, to_day
 from voicemedia.agent.diet_mind import DietMind, MindedTurns
 from voicemedia.agent.diet_script import DietScript, Reply
 from voicemedia.config import convert
 from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.interfaces import Agent, Caller, Conversation, Expected, Floor, Goodbye, Said
+from voicemedia.past import Day, Past
 
 MODELS: Final = {"gemini": "voicemedia.agent.gemini", "openai": "voicemedia.agent.openai"}
 "Modules with `Options` and `make_model`."
@@ -130,9 +132,10 @@ class DietAgent:
     def converse(self, caller: Caller) -> Conversation:
         """Begin with the caller's hour of day and first name, as far as the carrier says them."""
         zone = zone_of(caller.parameters.get("time_zone") or caller.parameters.get("timeZone") or "") or self._zone
-        hour = datetime.fromtimestamp(self._reactor.seconds(), zone).hour
+        now = datetime.fromtimestamp(self._reactor.seconds(), zone)
         seed = crc32(caller.call_id.encode("utf-8", "replace"))
-        return DietConversation(DietScript(hour, first_name(caller.parameters), seed), self._mind)
+        script = DietScript(now.hour, first_name(caller.parameters), seed)
+        return DietConversation(script, now.date().isoformat(), self._mind)
 
 
 def first_name(parameters: Mapping[str, str]) -> str:
@@ -147,9 +150,20 @@ def first_name(parameters: Mapping[str, str]) -> str:
 class DietConversation:
     """One caller's diary: without a model every answer is known at once."""
 
-    def __init__(self, script: DietScript, mind: DietMind | None = None) -> None:
+    def __init__(self, script: DietScript, date: str, mind: DietMind | None = None) -> None:
         self.script = script
+        self._date = date
         self._minded = MindedTurns(mind, script, self._speak) if mind else None
+
+    def recall(self, past: Past) -> None:
+        """Go on where today's diary, or this session, stopped; yesterday's diary is another one."""
+        today = next((day for day in past.days if day.date == self._date), Day(self._date))
+        if past.continues or today.foods or today.complete:
+            resume(self.script, today)
+
+    def logged(self) -> Day:
+        """Tell the diary of today."""
+        return to_day(self.script, self._date)
 
     def greet(self, floor: Floor) -> Deferred[None]:
         """Greet, and ask for the meal of the hour."""
@@ -169,7 +183,7 @@ class DietConversation:
         """Do nothing with single frames."""
 
     def over(self, _why: Goodbye) -> None:
-        """Keep the log; history is written by whoever holds us."""
+        """Do nothing: `logged` is asked by whoever writes history."""
 
     def _speak(self, reply: Reply, floor: Floor) -> Deferred[None]:
         floor.expect(Expected(phrases(reply.state), grammar(reply.state)))

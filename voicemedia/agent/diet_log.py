@@ -17,6 +17,15 @@ class Meal(Enum):
     SNACKS = "snacks"
 
 
+def meal_of(hour: int) -> Meal:
+    """Tell the meal that fits the hour (0 to 23)."""
+    if 4 <= hour < 11:
+        return Meal.BREAKFAST
+    if 11 <= hour < 16:
+        return Meal.LUNCH
+    return Meal.SNACKS if 16 <= hour < 18 else Meal.DINNER
+
+
 UNIT_OF: Final = {food: unit for unit, foods in MEASURED.items() for food in foods}
 "Food -> unit it usually comes in; counted and unknown foods have none."
 

@@ -5,12 +5,12 @@ whether to hang up.
 """
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from voicemedia.agent import diet_sentences as say
-from voicemedia.agent.diet_log import DayLog, Entry, Meal, in_words
+from voicemedia.agent.diet_log import DayLog, Entry, Meal, in_words, meal_of
 from voicemedia.agent.diet_reading import Heard, Intent, read
 from voicemedia.agent.diet_table import SCRIPT, YES_NO_STATES, Act, Choice, State, read_keys
 
@@ -53,15 +53,6 @@ class _Detail:
     place: int
 
 
-def meal_of(hour: int) -> Meal:
-    """Tell the meal that fits the hour (0 to 23)."""
-    if 4 <= hour < 11:
-        return Meal.BREAKFAST
-    if 11 <= hour < 16:
-        return Meal.LUNCH
-    return Meal.SNACKS if 16 <= hour < 18 else Meal.DINNER
-
-
 class DietScript:
     """One conversation about one day's food.
 
@@ -82,11 +73,16 @@ class DietScript:
         "The entry a correction without a name means."
         self._last: tuple[str, ...] = ()
         self._question_heard = True
+        self._comes_back = False
         self._asking: tuple[str, ...] = ()
         "Wordings of the next question, where the act chose them."
 
     def greet(self) -> Reply:
-        """Open the conversation with the meal that fits the hour."""
+        """Open the conversation with the meal that fits the hour, or go on with the one it stopped at."""
+        if self._comes_back:
+            eaten = () if self.meal in self.log.closed else self.log.entries(self.meal)
+            so_far = [self._one_of(say.SO_FAR, in_words(eaten))] if eaten else []
+            return self._answer([self._one_of(say.WELCOME_BACK), *so_far])
         return self._answer([say.greeting(self._hour, self._first_name)])
 
     def reply(self, text: str, keys: str = "", confidence: float = 0.0) -> Reply:
@@ -118,6 +114,27 @@ class DietScript:
         question = len(self._last[-1].split())
         self._question_heard = complete or len(text.split()) >= words - question / 2
         self.history[-1] = Turn("agent", text)
+
+    # --- an earlier conversation ---
+
+    def open_questions(self) -> list[tuple[Meal, int, State]]:
+        """Return what is still to be asked: meal, place in it, AMOUNT or PREPARATION."""
+        return [(detail.meal, detail.place, detail.state) for detail in self._details]
+
+    def go_on(self, eaten: Iterable[tuple[Meal, Entry, State | None]], complete: set[Meal]) -> None:
+        """Begin where an earlier conversation stopped: its foods with what is still to ask, its complete meals."""
+        for meal, entry, still_to_ask in eaten:
+            place = self.log.add(meal, entry)
+            if still_to_ask is not None:
+                self._details.append(_Detail(still_to_ask, meal, place))
+        self._comes_back = True
+        self.log.closed |= complete
+        begun = [meal for meal in Meal if self.log.entries(meal) and meal not in complete]
+        if begun:
+            asked = [detail.meal for detail in self._details if detail.meal in begun]
+            self.meal = asked[0] if asked else begun[-1]
+        self._details = [detail for detail in self._details if detail.meal is self.meal]
+        self.state = self._next_meal() if self.meal in complete else self._detail_or_more()
 
     # --- one step ---
 

@@ -7,6 +7,8 @@ from voicemedia.agent.diet_words import COUNTED, HOW_MADE, plural
 
 GREETINGS: Final = ("Good morning", "Good afternoon", "Good evening")
 INTRODUCTION: Final = "This is your food diary."
+WELCOME_BACK: Final = ("Welcome back{name}.",)
+SO_FAR: Final = ("For {meal} I have {foods}.",)
 
 NOTED: Final = ("Got it, {foods}.", "All right, {foods}.", "Okay, {foods}.")
 FILLED: Final = ("Thank you, {foods}.", "Fine, {foods}.")

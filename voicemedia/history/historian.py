@@ -4,6 +4,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import datetime
 from secrets import token_hex
 from typing import Any, Final
 
@@ -84,6 +85,10 @@ class History:
     def now_ms(self) -> int:
         """Tell the time since 1970."""
         return int(self._reactor.seconds() * 1000)
+
+    def today(self) -> str:
+        """Tell the server's date."""
+        return datetime.fromtimestamp(self._reactor.seconds()).date().isoformat()
 
     # --- calls (Historian) ---
 
@@ -218,13 +223,14 @@ class _Call:
         if self._day is None and not day.foods and not day.complete:
             return
         self._day = day
+        date = day.date or self._history.today()
         self._history.writer.put(
             Ate(
                 self._identity.session,
                 self._history.now_ms(),
                 self._key,
                 self._identity.owner,
-                day.date,
+                date,
                 foods=tuple(map(_cleaned, day.foods)),
                 complete=day.complete,
                 recalled=day.date in self._recalled,
