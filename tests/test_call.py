@@ -331,3 +331,22 @@ def test_words_said_before_the_greeting_sounds_take_its_place() -> None:
     assert stage.mind.events == ["greet", "cut after ", "asked /1"]
     assert stage.voice.cancelled == ["Hello there."]
     assert stage.voice.spoken == ["Hello there.", "Go on."]
+
+
+def test_nothing_takes_the_place_of_a_goodbye_that_is_still_to_sound() -> None:
+    stage = Stage(instant=False).begin()
+    stage.call.end(Goodbye.DRAINED)
+    stage.call.digit("1")
+    stage.speak(text="wait")
+    assert stage.voice.cancelled == ["Hello there."]
+    stage.voice.deliver()
+    stage.pass_ms(3000)
+    assert [event for event in stage.mind.events if event.startswith("asked")] == []
+    assert stage.leg.events[-1] == "hang up drained"
+
+
+def test_a_goodbye_that_cannot_be_said_is_left_unsaid() -> None:
+    stage = Stage(instant=False).begin()
+    stage.call.end(Goodbye.DRAINED)
+    stage.voice.fail()
+    assert stage.leg.events == ["hang up drained"]

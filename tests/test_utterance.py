@@ -66,3 +66,14 @@ def test_without_a_recognizer_nothing_is_waited_for() -> None:
     utterance.onset(0, interrupting=False)
     utterance.endpoint(2_000, understood_by_somebody=False)
     assert not utterance.complete(10_000)
+
+
+def test_words_that_voice_detection_missed_are_not_timed_from_the_turn_before() -> None:
+    utterance = Utterance(transcript_wait_ms=5000, key_wait_ms=2000)
+    tell(utterance, "on", 0)
+    tell(utterance, "off", 900)
+    tell(utterance, "eggs", 950)
+    utterance.take()
+    tell(utterance, "toast+", 20_000)
+    assert utterance.complete(20_000)
+    assert utterance.endpoint_ms == 20_000

@@ -170,6 +170,7 @@ class Call:
             return
         self._farewell, self._farewell_ms = why, self._clock() + FAREWELL_MS
         self._obey((Order.CANCEL_REPLY, Order.FALL_SILENT))
+        self._on(Event.ANNOUNCEMENT_BEGAN)  # before it sounds, so that nothing takes its place meanwhile
         self._speaker.announce(self._setting.turns.goodbye, interruptible=False, hang_up=True)
 
     # --- whose turn it is ---
@@ -224,8 +225,7 @@ class Call:
         """Give the caller's words and keys to the agent."""
         self._failures = 0
         said = self._utterance.take()
-        at_ms = self._clock() - self.answered_ms
-        self.diary.write(Turn("caller", at_ms, said.text, keys=said.keys, complete=True))
+        self.diary.write(Turn("caller", self._clock() - self.answered_ms, said.text, keys=said.keys, complete=True))
         self.log.info(
             "call {call}: the caller's turn", call=self.caller.call_id, pii_said=said.text, pii_keys=said.keys
         )
@@ -239,8 +239,8 @@ class Call:
     def _apologize(self) -> None:
         """Say that something went wrong; too often in a row, give the call up."""
         self._failures += 1
-        if self._failures > MAX_FAILURES:
-            self.leg.hang_up(Goodbye.FAILED)
+        if self._failures > MAX_FAILURES or self._farewell is not None:
+            self.leg.hang_up(self._farewell or Goodbye.FAILED)
         else:
             self._speaker.announce(self._setting.turns.apology, interruptible=self._setting.turns.barge_in)
 

@@ -34,8 +34,6 @@ class Utterance:
         self._taken = Said()
         self.endpoint_ms = 0
         "When the caller last stopped speaking or pressed a key."
-        self.overdue = 0
-        "Finals that did not come in time."
         self._stood_in = 0
         "Finals still to come for which a guess was taken."
 
@@ -69,9 +67,12 @@ class Utterance:
             return
         self._interim = ""
         if not self.speaking:
-            self.endpoint_ms = self.endpoint_ms or now_ms
             if transcript.closes:
+                self.endpoint_ms = self.endpoint_ms or now_ms
                 self._settle(transcript.text)
+            elif self._final_due_ms is None:
+                # Nobody noticed the speech: the endpoint known is that of a turn long past.
+                self.endpoint_ms = now_ms
         if transcript.text:
             self._words.append(transcript)
 
@@ -91,7 +92,6 @@ class Utterance:
     def complete(self, now_ms: int) -> bool:
         """Let time pass; return whether a turn is complete and may be taken."""
         if self._final_due_ms is not None and now_ms >= self._final_due_ms:
-            self.overdue += 1
             if self._interim:
                 # A guess that never became final is better than a lost turn.
                 self._words.append(Transcript(self._interim, final=True))
