@@ -211,9 +211,10 @@ class MediaServer(MultiService):
         self.gateways.start()
         if self.sip is not None:
             self.sip.start()
-        if self.history is not None:
-            self.history.start().addErrback(self._not_started, "history")
         self.port = self._reactor.listenTCP(server.port, self._site, backlog=server.backlog, interface=server.host)
+        if self.history is not None:
+            # Its threads would keep a process alive whose port is taken.
+            self.history.start().addErrback(self._not_started, "history")
         address = cast(Any, self.port).getHost()
         for route in self._config.routes:
             self.log.info(
