@@ -74,7 +74,7 @@ def test_statistics_metrics_and_health_agree_about_every_end() -> None:
     assert stats["active_sessions"] == 1
     assert stats["total_sessions"] == 5
     assert stats["ended_sessions"] == house.ended()
-    assert stats["routes"] == {"/echo": {"active": 1, "total": 5}}
+    assert stats["routes"] == {"/echo": {"active": 1, "total": 5}, "/talk": {"active": 0, "total": 0}}
     counted = house.counted()
     assert counted["calls_started_total"] == 5
     assert counted['calls_active{route="/echo"}'] == 1
@@ -169,3 +169,11 @@ def test_a_start_that_comes_while_the_server_closes_is_no_call() -> None:
     peer.start()
     peer.media(MULAW_SILENCE)
     assert house.server.switchboard.total == 0
+
+
+def test_statistics_name_every_route_before_its_first_call() -> None:
+    house = House(ECHO, TALK)
+    assert house.get("/streaming/stats")[1]["routes"] == {
+        "/echo": {"active": 0, "total": 0},
+        "/talk": {"active": 0, "total": 0},
+    }

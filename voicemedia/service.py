@@ -118,6 +118,7 @@ class MediaServer(MultiService):
 
     def _stream(self, route: Route) -> FastWebSocketResource:
         """Build the way in of one route."""
+        self.switchboard.total_by_route[route.path] = 0  # so that the statistics name it before its first call
         if route.carrier == BROWSER:
             return self.browsers.stream(route, _websocket_limits(self._config))
         config, line = self._config, self._line(route)
