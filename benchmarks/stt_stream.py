@@ -42,12 +42,17 @@ HERE: Final = Path(__file__).parent.parent
 
 
 class Server:
-    """The server in a process of its own."""
+    """The server in a process of its own.
 
-    def __init__(self) -> None:
-        folder = Path(tempfile.mkdtemp(prefix="stt_stream."))
-        (folder / "voicemedia.toml").write_text(CONFIG)
-        environment = {**os.environ, "VOICEMEDIA_CONFIG": str(folder / "voicemedia.toml"), "PYTHONPATH": str(HERE)}
+    :param config: its configuration; None: that of this benchmark.
+    """
+
+    def __init__(self, config: Path | None = None) -> None:
+        folder = Path(tempfile.mkdtemp(prefix="benchmark."))
+        if config is None:
+            config = folder / "voicemedia.toml"
+            config.write_text(CONFIG)
+        environment = {**os.environ, "VOICEMEDIA_CONFIG": str(config), "PYTHONPATH": str(HERE)}
         command = [sys.executable, "-c", "from twisted.scripts.twistd import run; run()", "--pidfile="]
         log = folder / "log.json"
         with log.open("w") as output:

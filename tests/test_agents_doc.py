@@ -48,7 +48,6 @@ def test_the_example_agent_holds_a_conversation() -> None:
     talk.reply(Said("when are you open"), floor)
     talk.reply(Said("Goodbye!"), floor)
     assert floor.events == [
-        "expects opening hours, goodbye",
         "Hello. Ask me for the opening hours.",
         "We are open from ten to six.",
         "Goodbye.",
