@@ -27,7 +27,7 @@ format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 
 bench: $(READY)
-	$(VENV)/bin/python -m benchmarks; echo=$$?; $(VENV)/bin/python -m benchmarks.speech --output benchmarks/RESULTS.md && exit $$echo
+	$(VENV)/bin/python -m benchmarks; echo=$$?; $(VENV)/bin/python -m benchmarks.webm --output benchmarks/RESULTS.md; $(VENV)/bin/python -m benchmarks.speech --output benchmarks/RESULTS.md && exit $$echo
 
 clean:
 	rm -rf $(VENV) benchmarks/.venv-* dist build

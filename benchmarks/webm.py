@@ -8,6 +8,7 @@ whole server in a process of its own, with a recognizer that understands nothing
 """
 
 import argparse
+import datetime
 import io
 import json
 import os
@@ -23,6 +24,7 @@ from pathlib import Path
 from typing import Any, Final
 from urllib.request import urlopen
 
+from benchmarks.bars import Bar, at_most, bar_table, replace_section
 from voicemedia.audio.arriving import Arriving
 from voicemedia.audio.frames import frame_bytes
 from voicemedia.callers.client_wire import frame, request
@@ -145,11 +147,23 @@ def speak(port: int, sessions: int, chunks: list[bytes]) -> float:
     return late * 1000
 
 
+def section(share: float, heard: int, expected: int, run: str) -> str:
+    """Write the section of the results."""
+    bars = [
+        at_most("WebM decoding for one live session at most 1 % of a core", share * 100, 1.0, "%"),
+        Bar("no sound lost of all sessions at once, frames", f"{expected - heard} of {expected}", heard == expected),
+    ]
+    date = datetime.date.today().isoformat()
+    head = ["# Browsers", "", f"Measured on {date} by `python -m benchmarks.webm`. {run}", ""]
+    return "\n".join([*head, *bar_table(bars)]) + "\n"
+
+
 def main() -> int:
     """Measure and print; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sessions", type=int, default=100)
     parser.add_argument("--seconds", type=int, default=10)
+    parser.add_argument("--output", type=Path, metavar="FILE", help="write the section `Browsers` of it")
     args = parser.parse_args()
     chunks = record(args.seconds)
     share = decoding_share(chunks, args.sessions)
@@ -163,11 +177,15 @@ def main() -> int:
         heard, cpu_s = server.frames(), (read_use(server.process.pid).cpu_ms - before_ms) / 1000
     finally:
         server.stop()
-    print(f"decoding: {share:.2%} of a core for one live session (bar: 1 %)")
-    print(
-        f"{args.sessions} sessions for {args.seconds} s: {heard} of {expected} frames heard; "
-        f"the server took {cpu_s / args.seconds:.0%} of a core; clients at most {late_ms:.0f} ms late"
+    run = (
+        f"{args.sessions} sessions for {args.seconds} s, scripted providers: {heard} of {expected} frames heard; "
+        f"the server took {cpu_s / args.seconds:.0%} of a core; clients at most {late_ms:.0f} ms late."
     )
+    text = section(share, heard, expected, run)
+    print(text)
+    output: Path | None = args.output
+    if output is not None:
+        output.write_text(replace_section(output.read_text() if output.exists() else "", text))
     return 0 if share <= 0.01 and heard == expected else 1
 
 

@@ -251,4 +251,4 @@ def test_the_webm_benchmark_hears_every_frame() -> None:
     pytest.importorskip("av", reason="the extra opus is not installed")
     command = [sys.executable, "-m", "benchmarks.webm", "--sessions", "3", "--seconds", "1"]
     said = subprocess.run(command, capture_output=True, text=True, cwd=CHECKOUT, check=True).stdout
-    assert "3 sessions for 1 s: 150 of 150 frames heard" in said
+    assert "3 sessions for 1 s, scripted providers: 150 of 150 frames heard" in said
