@@ -266,6 +266,48 @@ async def test_noise_on_the_sound_port_hurts_nobody() -> None:
         await until(lambda: came_back(said[10:], caller.sound))
 
 
+@in_reactor
+async def test_a_trunk_registers_with_its_password_is_called_and_takes_leave(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROVIDER_PASSWORD", "secret")
+    registrar = Socket()
+    port = reactor.listenUDP(0, registrar, interface="127.0.0.1")
+    at = f"127.0.0.1:{port.getHost().port}"
+    account = Trunk(
+        "provider",
+        ("192.0.2.0/24",),
+        server=at,
+        register=True,
+        user="alice",
+        secret_env="PROVIDER_PASSWORD",
+        agent="echo",
+        stt="none",
+        tts="none",
+    )
+
+    def answer(status: str, header: str) -> None:
+        lines = registrar.got[-1].decode().split("\r\n\r\n")[0].split("\r\n")[1:]
+        kept = [line for line in lines if line.lower().startswith(("via:", "from:", "to:", "call-id:", "cseq:"))]
+        text = "\r\n".join([f"SIP/2.0 {status}", *kept, header, "Content-Length: 0", "", ""])
+        registrar.transport.write(text.encode(), registrar.sources[-1])  # type: ignore[union-attr]
+
+    async with serving(account) as server:
+        line = bridge_of(server).lines[0]
+        await until(lambda: registrar.got)
+        assert "not registered" in line.trouble
+        answer("401 Unauthorized", 'WWW-Authenticate: Digest realm="p", nonce="n", qop="auth,auth-int"')
+        await until(lambda: len(registrar.got) == 2)
+        request = registrar.got[-1].decode()
+        assert 'Authorization: Digest username="alice", realm="p"' in request and "secret" not in request
+        contact = next(text for text in request.split("\r\n") if text.startswith("Contact:"))
+        answer("200 OK", contact)
+        await until(lambda: not line.trouble)
+        # The provider calls from the address it was registered at, though that is none of `peers`.
+        async with phone(server) as caller:
+            assert (await caller.call()).startswith("SIP/2.0 200")
+    assert "expires=0" in registrar.got[-1].decode()
+    await port.stopListening()
+
+
 @pytest.mark.skipif(not TORTURE.exists(), reason="the messages of RFC 4475 are not here")
 @in_reactor
 async def test_torture_gets_the_answers_its_manifest_allows_and_calls_go_on() -> None:
