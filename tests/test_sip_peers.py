@@ -11,6 +11,7 @@ from tests.peers import baresip
 from tests.peers.baresip import needs_baresip
 from tests.peers.sipp import SCENARIOS, built_in, needs_raw_sockets, needs_sipp, sipp
 from tests.sip_house import bridge_of, serving, until
+from voicemedia.config import Trunk
 from voicemedia.service import MediaServer
 
 SECONDS = 3
@@ -68,19 +69,25 @@ def chirp() -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
 
 
 @needs_baresip
-@pytest.mark.parametrize("codec", ["pcma", "pcmu"])
+@pytest.mark.parametrize(("codec", "srtp"), [("pcma", False), ("pcmu", False), ("pcma", True)])
 @in_reactor
-async def test_baresip_hears_its_own_words_at_the_quality_of_the_codec(codec: str, tmp_path: Path) -> None:
+async def test_baresip_hears_its_own_words_at_the_quality_of_the_codec(codec: str, srtp: bool, tmp_path: Path) -> None:
     said = chirp()
     with wave.open(str(tmp_path / "said.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         # At the end of its file baresip hangs up.
         file.writeframes(said.tobytes() + bytes(2 * 8000 * 10))
-    async with serving() as server:
+    trunk = Trunk("test", agent="echo", stt="none", tts="none", srtp="sdes" if srtp else "never")
+    async with serving(trunk) as server:
         uri = f"sip:bot@127.0.0.1:{bridge_of(server).ports.port}"
-        port = 15_200 + 100 * (codec == "pcma")
+        port = 15_200 + 100 * (codec == "pcma") + 200 * srtp
         heard, log = await baresip.call(
-            tmp_path, uri, tmp_path / "said.wav", codecs=codec, seconds=SECONDS + 2, port=port
+            tmp_path,
+            uri,
+            tmp_path / "said.wav",
+            codecs=codec + (";mediaenc=srtp-mand" if srtp else ""),
+            seconds=SECONDS + 2,
+            port=port,
         )
         await until(lambda: not left_behind(server))
     assert "Call established" in log, log

@@ -28,6 +28,7 @@ auplay_srate 8000
 snd_path {folder}
 module_path {modules}
 module g711.so
+module srtp.so
 module sndfile.so
 module aubridge.so
 module aufile.so

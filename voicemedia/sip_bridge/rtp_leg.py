@@ -20,6 +20,7 @@ from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.quality_wire import Quality
 from voicemedia.sip_bridge.rtp_sender_wire import RtpSender
 from voicemedia.sip_bridge.rtp_wire import COMFORT_NOISE, Packet, Timeline, is_rtcp, read_rtp
+from voicemedia.sip_bridge.srtp_wire import Protection
 from voicemedia.sip_bridge.telephone_event_wire import KeysIn
 from voicemedia.sip_bridge.udp_hub import UdpHub
 from voicemedia.sip_bridge.udp_ports import PortPair, UdpPorts
@@ -74,6 +75,7 @@ class RtpLeg:
         self._events: dict[int, int] = {}
         "Payload type of telephone-events -> their clock."
         self._latch: Latch | None = None
+        self._protection: Protection | None = None
         self._keys = KeysIn()
         self._timeline = Timeline(RATE_HZ * RESYNC_MS // 1000)
         self._jitter = JitterBuffer(RATE_HZ, 2, room.jitter.deadline_min_ms, room.jitter.deadline_max_ms)
@@ -102,6 +104,7 @@ class RtpLeg:
             self._latch = Latch(described, self._known, now_ms)
         elif before is None or (before.address, before.port) != described:
             self._latch.describe(described, now_ms)
+        self._secure(agreement)
         self._laws = WELL_KNOWN | {number: CODECS[codec.name] for number, codec in agreement.receive}
         self._events = dict(agreement.receive_dtmf)
         law = CODECS[agreement.codec.name]
@@ -111,6 +114,14 @@ class RtpLeg:
         self._sender.sending = agreement.sending and agreement.address not in ("0.0.0.0", "::")
         # Who comes back from hold gets the whole time anew.
         self._heard_ms = self.last_message_ms = now_ms
+
+    def _secure(self, agreement: Agreement) -> None:
+        """Use the keys that were agreed on; the same keys go on where they are."""
+        ours, theirs = agreement.protect, agreement.unprotect
+        if ours is None or theirs is None:
+            self._protection = None
+        elif self._protection is None or self._protection.keys != (ours, theirs):
+            self._protection = Protection(ours, theirs)
 
     def begin(self, listener: Listener) -> None:
         """Talk to this call from now on."""
@@ -146,6 +157,8 @@ class RtpLeg:
             self._take_rtcp(datagram, source)
             return
         try:
+            if self._protection is not None:
+                datagram = self._protection.unprotect(datagram)
             self._receive(read_rtp(datagram), (source[0], source[1]), self._room.clock())
         except WireError as error:
             self._room.metrics.wire_error("sip", error.kind)
@@ -219,6 +232,8 @@ class RtpLeg:
     def _take_rtcp(self, datagram: bytes, source: tuple[Any, ...]) -> None:
         try:
             if self._known(source[0]):
+                if self._protection is not None:
+                    datagram = self._protection.unprotect(datagram, rtcp=True)
                 self._quality.take_rtcp(datagram, self._room.clock())
         except WireError as error:
             self._room.metrics.wire_error("sip", error.kind)
@@ -291,13 +306,17 @@ class RtpLeg:
         if self._latch is None or not packets:
             return
         self._room.metrics.frames_out += len(packets)
+        protection = self._protection
         for packet in packets:
-            self._send_to(self._pair.rtp, packet, self._latch.target)
+            wire = packet if protection is None else protection.protect(packet)
+            self._send_to(self._pair.rtp, wire, self._latch.target)
 
     def _send_rtcp(self, packet: bytes) -> None:
         agreement, latch = self._agreement, self._latch
         if agreement is None or latch is None:
             return
+        if self._protection is not None:
+            packet = self._protection.protect(packet, rtcp=True)
         if agreement.rtcp_mux:
             self._send_to(self._pair.rtp, packet, latch.target)
         elif latch.target == latch.described:

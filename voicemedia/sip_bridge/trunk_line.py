@@ -240,6 +240,7 @@ class TrunkLine:
             pair.port,
             tuple(CODECS[name.lower()] for name in trunk.codecs),
             trunk.ptime_ms,
+            srtp=self._srtp(call),
         )
         self._desk.hold(+1)
         leg = RtpLeg(
@@ -247,6 +248,11 @@ class TrunkLine:
         )
         self.legs[call] = leg
         call.answer(Negotiation(terms, int.from_bytes(self._desk.random(4)), self._desk.random), now_ms)
+
+    def _srtp(self, call: IncomingCall) -> str:
+        """Tell how this call may be protected: keys that come in the clear protect nothing, unless they have to."""
+        wanted = self.trunk.srtp
+        return "never" if wanted == "allow" and call.flow.transport != "TLS" else wanted
 
     def _known(self, call: IncomingCall, host: str) -> Callable[[str], bool]:
         """Return who may send sound: the signalling peer, its trunk, and whom its SDP names."""
