@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.task import Clock
 
 from tests.clouds.gemini import Gemini
 from tests.clouds.minds import Answer, scripted
@@ -197,9 +198,8 @@ async def test_openai_is_told_what_was_heard() -> None:
 async def test_without_a_greeting_the_model_greets(module: Any) -> None:
     async with Talk(module, greeting="") as talk:
         floor = Floor()
-        if module is gemini:
-            await talk.chat.greet(floor)
-            assert floor.said == SENTENCES
+        await talk.chat.greet(floor)
+        assert floor.said == SENTENCES
 
 
 UNHARMED = [
@@ -340,7 +340,7 @@ def test_options_at_fault_are_told(module: Any) -> None:
     with pytest.raises(ValueError, match="tools: unknown fly"):
         module.Options(tools=("fly",))
     with pytest.raises(ConfigError, match=r"prompt: /nowhere\.md"):
-        module.make(module.Options(prompt="/nowhere.md"), None)
+        module.make(module.Options(prompt="/nowhere.md"), Clock())
 
 
 # "asked": the caller's turn comes. "heard": this much of the answer was heard. "cut": it was interrupted.

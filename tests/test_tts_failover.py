@@ -87,6 +87,13 @@ def test_a_silent_voice_has_failed() -> None:
     assert call.second.spoken == [TEXT]
 
 
+def test_a_voice_that_failed_once_is_still_preferred() -> None:
+    call = Call()
+    call.first.trouble = "it failed a moment ago"
+    call.speak()
+    assert (call.first.spoken, call.second.spoken) == ([TEXT], [])
+
+
 def test_when_all_fail_the_last_one_says_why() -> None:
     call = Call()
     call.speak()

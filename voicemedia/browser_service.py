@@ -101,7 +101,7 @@ class BrowserService:
         def answer(leg: Leg) -> Listener:
             return self._switchboard.answer(leg, line)
 
-        names = {"agent": line.route.agent, "stt": line.route.recognizers[0], "tts": line.route.tts}
+        names = {"agent": line.route.agent, "stt": line.route.recognizers[0], "tts": line.route.voices[0]}
         return Choice(answer, lambda text: _speak(line.setting.synthesizer, text), names)
 
     def _check(self, key: str, name: str) -> bool:
@@ -139,7 +139,7 @@ class BrowserService:
             "paths": [route.path for route in routes],
             "full": self._switchboard.full(routes[0]) if routes else "",
             "choose": self._config.browser.choose,
-            "defaults": {"agent": routes[0].agent, "stt": routes[0].recognizers[0], "tts": routes[0].tts}
+            "defaults": {"agent": routes[0].agent, "stt": routes[0].recognizers[0], "tts": routes[0].voices[0]}
             if routes
             else {},
             **{key: self._offers(kind, known, troubles) for key, (kind, known) in KINDS.items()},

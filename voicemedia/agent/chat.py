@@ -22,6 +22,8 @@ MOST_ROUNDS: Final = 3
 MOST_AMOUNT: Final = 1e9
 MOST_LETTERS: Final = 200
 "Of what a model writes down."
+BEGINNING: Final = (Line("caller", "(The call begins.)"),)
+"What a model is asked when it is to greet: many insist on a user who spoke."
 PROMPT: Final = Path(__file__).with_name("prompts") / "chat.md"
 
 _TEXT: Final = {"type": "string"}
@@ -239,7 +241,7 @@ class Chat:
             for sentence in sentences.feed(piece):
                 floor.say(sentence)
 
-        prompt = Prompt(self._instructions, (*self.memory.latest, *asides), self._tools)
+        prompt = Prompt(self._instructions, (*(self.memory.latest or BEGINNING), *asides), self._tools)
         await self._model.ask(prompt, take)
         for sentence in sentences.finish():
             floor.say(sentence)

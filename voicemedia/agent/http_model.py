@@ -15,6 +15,7 @@ from voicemedia.config import secret
 from voicemedia.errors import ConfigError, ProviderError, WireError
 from voicemedia.web.backoff import Backoff
 from voicemedia.web.posting import Poster
+from voicemedia.web.trouble import Trouble
 
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -101,7 +102,12 @@ class HttpModel:
         self._poster = Poster(reactor, options.timeout_s)
         self._backoff = Backoff(random)
         self._headers: dict[str, str] = {}
-        self.trouble = ""
+        self._trouble = Trouble(reactor.seconds)
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot answer now."""
+        return self._trouble.text
 
     def start(self) -> Deferred[None]:
         """Read the key; connections open when there is something to ask."""
@@ -131,13 +137,13 @@ class HttpModel:
             try:
                 await self._ask_once(prompt, tell)
             except ProviderError as error:
-                self.trouble = str(error)
+                self._trouble.failed(error)
                 self._backoff.refused(error, self._reactor.seconds())
                 wait_s = self._backoff.wait_s(self._reactor.seconds())
                 if answered or not error.retryable or self._reactor.seconds() + wait_s > give_up_s:
                     raise
             else:
-                self.trouble = ""
+                self._trouble.served()
                 self._backoff.served()
                 return
             await deferLater(self._reactor, wait_s)

@@ -20,6 +20,7 @@ from voicemedia.config import secret
 from voicemedia.errors import ConfigError, ProviderError, WireError
 from voicemedia.interfaces import Agent, Caller, Conversation, Floor, Goodbye, Said
 from voicemedia.web.posting import Poster
+from voicemedia.web.trouble import Trouble
 from voicemedia.web.websocket_client import Link, open_websocket
 
 
@@ -78,7 +79,12 @@ class RemoteAgent:
         self._options, self._reactor = options, reactor
         self._poster = Poster(reactor, options.answer_s)
         self._headers: dict[str, str] = {}
-        self.trouble = ""
+        self.news = Trouble(reactor.seconds)
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot answer now."""
+        return self.news.text
 
     def start(self) -> Deferred[None]:
         """Read the token."""
@@ -140,7 +146,7 @@ class Turn:
         """The answer is complete."""
         if self.open:
             self._patience.cancel()
-            self._agent.trouble = ""
+            self._agent.news.served()
             self.done.callback(None)
 
     def fail(self, error: ProviderError) -> None:
@@ -148,7 +154,7 @@ class Turn:
         if self.open:
             if self._patience.active():
                 self._patience.cancel()
-            self._agent.trouble = str(error)
+            self._agent.news.failed(error)
             self.done.errback(error)
 
     def _overdue(self) -> None:

@@ -12,6 +12,7 @@ from voicemedia.config import secret
 from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.tts.cache import CacheOptions
 from voicemedia.web.backoff import Backoff
+from voicemedia.web.trouble import Trouble
 
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -56,7 +57,12 @@ class Retrying:
     def __init__(self, reactor: Any, patience_s: float, random: Callable[[], float] = random.random) -> None:
         self._reactor, self._patience_s = reactor, patience_s
         self._backoff = Backoff(random)
-        self.trouble = ""
+        self._trouble = Trouble(reactor.seconds)
+
+    @property
+    def trouble(self) -> str:
+        """Why the service cannot serve now."""
+        return self._trouble.text
 
     async def ask(self, attempt: Callable[[], Deferred[None]], begun: Callable[[], bool]) -> None:
         """Make attempts until one ends well.
@@ -69,13 +75,13 @@ class Retrying:
             try:
                 await attempt()
             except ProviderError as error:
-                self.trouble = str(error)
+                self._trouble.failed(error)
                 self._backoff.refused(error, self._reactor.seconds())
                 wait_s = self._backoff.wait_s(self._reactor.seconds())
                 if begun() or not error.retryable or self._reactor.seconds() + wait_s > give_up_s:
                     raise
             else:
-                self.trouble = ""
+                self._trouble.served()
                 self._backoff.served()
                 return
             await deferLater(self._reactor, wait_s)

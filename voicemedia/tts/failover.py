@@ -102,7 +102,7 @@ class FailoverVoice:
         now_ms = self._now_ms()
         allowed = [mouth for mouth in self.mouths if mouth.breaker.allows(now_ms)]
         rest = [mouth for mouth in self.mouths if mouth not in allowed]
-        return sorted(allowed, key=lambda mouth: bool(mouth.voice.trouble)) + rest
+        return allowed + rest
 
     async def _try(self, mouth: Mouth, saying: Saying, around: Surroundings) -> None:
         """Let one voice say what is left.
