@@ -5,12 +5,13 @@ import pytest
 from twisted.internet.task import Clock
 
 from tests.clouds.marked import frames, silence, speak
-from tests.scripted_ears import REFUSED, Fate, Owner, ScriptedRecognizer
+from tests.scripted_ears import KILLED, REFUSED, Fate, Owner, ScriptedRecognizer
 from voicemedia.config import Config, Route
 from voicemedia.interfaces import Provider, Recognizer, Traits
 from voicemedia.metrics import Metrics
 from voicemedia.providers import wanted
 from voicemedia.recognizers import Recognizers
+from voicemedia.stt.prepared import Options, PreparedRecognizer
 
 PRICED = Traits(usd_per_hour=36)
 
@@ -94,13 +95,28 @@ def test_costs_and_failures_are_in_the_metrics() -> None:
     assert 'voicemedia_stt_route_seconds_total{provider="second",route="/a"} 1.2' in text
 
 
+def test_sound_is_prepared_once_however_often_streams_are_renewed() -> None:
+    clock = Clock()
+    fates = iter([Fate(300, KILLED), Fate()])
+    behind = ScriptedRecognizer(clock, name="behind", fates=lambda: next(fates), traits=PRICED)
+    clean: Any = PreparedRecognizer(Options(high_pass_hz=0), behind)
+    recognizers = Recognizers({("stt", "clean"): clean}, clock)
+    route = recognizers.of_route("/a", ("clean",), {})
+    assert isinstance(route, PreparedRecognizer)
+    assert hear(route, clock, "ban bar bas") == "ban bar bas"
+    assert len(behind.listened) == 2
+    read = recognizers.read()["clean"]
+    assert (read["streams"], read["failures"]) == (2, {"unavailable": 1})
+    assert recognizers.costs()["/a"]["clean"]["cost_usd"] > 0
+
+
 def test_each_way_in_has_an_account_of_its_own() -> None:
     clock = Clock()
     recognizers = house(clock, ScriptedRecognizer(clock, name="first", traits=PRICED))
     route = recognizers.of_route("/a", ("first",), {})
     assert route is not None
     hear(route, clock, "ban bar bas")
-    hear(cast(Recognizer, recognizers.of_session("/stt/stream", "first")), clock, "ban")
+    hear(recognizers.of_session("/stt/stream", "first"), clock, "ban")
     costs = recognizers.costs()
     assert costs["/a"]["first"] == {"seconds": 1.2, "cost_usd": 0.012}
     assert costs["/stt/stream"]["first"] == {"seconds": 0.8, "cost_usd": 0.008}

@@ -6,6 +6,7 @@ from typing import Any, cast
 from voicemedia.account import Account
 from voicemedia.interfaces import Provider, Recognizer, Traits
 from voicemedia.stt.failover import Place
+from voicemedia.stt.prepared import PreparedRecognizer
 from voicemedia.stt.renewing import RenewingRecognizer
 
 
@@ -27,14 +28,18 @@ class Recognizers:
         if len(places) == 1 and places[0].traits == Traits():
             # Nobody to fail over to, and nothing to renew.
             return places[0].recognizer
-        return cast(Recognizer, self._renewing(path, places)) if places else None
+        return self._renewing(path, places) if places else None
 
-    def of_session(self, path: str, name: str) -> RenewingRecognizer:
+    def of_session(self, path: str, name: str) -> Recognizer:
         """Let the sessions that come in by `path` be heard by one recognizer, whose streams may end."""
         return self._renewing(path, [self.places[name]])
 
-    def _renewing(self, path: str, places: Sequence[Place]) -> RenewingRecognizer:
-        return RenewingRecognizer(places, self._reactor, account=self._accounts.setdefault(path, Account()))
+    def _renewing(self, path: str, places: Sequence[Place]) -> Recognizer:
+        first = places[0].recognizer
+        front = first if len(places) == 1 and isinstance(first, PreparedRecognizer) else None
+        account = self._accounts.setdefault(path, Account())
+        renewing = RenewingRecognizer(places, self._reactor, account=account, bare=front is not None)
+        return cast(Recognizer, front.in_front_of(cast(Recognizer, renewing)) if front else renewing)
 
     def read(self) -> dict[str, dict[str, object]]:
         """Return what each recognizer has done and cost, calls and sessions together."""

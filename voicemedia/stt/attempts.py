@@ -67,9 +67,8 @@ class Attempts:
         if len(self._refused) == len(self._lineup.places):
             raise next(reversed(self._refused.values()))
         for place in self._candidates():
-            self._lineup.entered(place)
             try:
-                recognition = place.recognizer.listen(self._rate_hz, self._ear(number))
+                recognition = self._lineup.listen(place, self._rate_hz, self._ear(number))
             except ProviderError as error:
                 self._failed(place, error)
                 continue

@@ -7,7 +7,7 @@ from twisted.logger import Logger
 
 from voicemedia.account import Account
 from voicemedia.errors import ProviderError
-from voicemedia.interfaces import Recognizer, Traits
+from voicemedia.interfaces import Hearing, Recognition, Recognizer, Traits
 from voicemedia.web.breaker import Breaker, Trip
 
 
@@ -57,13 +57,17 @@ class Lineup:
 
     :param clock: the reactor's `seconds`.
     :param account: charged with what all its callers cost together.
+    :param bare: listen with what is behind a `prepared` recognizer; whoever asks has prepared the sound.
     """
 
     log = Logger()
 
-    def __init__(self, places: Sequence[Place], clock: Callable[[], float], account: Account | None = None) -> None:
+    def __init__(
+        self, places: Sequence[Place], clock: Callable[[], float], account: Account | None = None, *, bare: bool = False
+    ) -> None:
         self.places = tuple(places)
         self.account = account or Account()
+        self._bare = bare
         self._clock = clock
 
     @property
@@ -84,10 +88,17 @@ class Lineup:
             allowed = [place for place in self.places if place.breaker.allows(now_ms, alone=True)]
         return sorted(allowed, key=lambda place: bool(place.recognizer.trouble))
 
-    def entered(self, place: Place) -> None:
-        """Take note that a stream is opened."""
+    def listen(self, place: Place, rate_hz: int, hearing: Hearing) -> Recognition:
+        """Open a stream.
+
+        :raises ProviderError: the recognizer does not take this caller now.
+        """
         place.streams += 1
         place.breaker.enter(self._clock() * 1000)
+        recognizer: Recognizer = (
+            getattr(place.recognizer, "behind", place.recognizer) if self._bare else place.recognizer
+        )
+        return recognizer.listen(rate_hz, hearing)
 
     def failed(self, place: Place, error: ProviderError) -> None:
         """Take note that a stream failed, and tell the operator what only he can mend."""

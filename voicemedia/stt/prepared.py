@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Meta
 from twisted.internet.defer import Deferred
 
+from voicemedia.account import Account
 from voicemedia.audio.enhance import SUPPRESSOR_HZ, Gate, HighPass, Suppressor
 from voicemedia.audio.frames import Framer
 from voicemedia.audio.resample import Resampler
@@ -82,38 +83,42 @@ class PreparedRecognizer:
 
     def __init__(self, options: Options, behind: Recognizer) -> None:
         self._options = options
-        self._behind = behind
+        self.behind = behind
+
+    def in_front_of(self, behind: Recognizer) -> "PreparedRecognizer":
+        """Make one with the same steps: in front of renewed streams it learns a caller's noise once, not with each."""
+        return PreparedRecognizer(self._options, behind)
 
     @property
     def trouble(self) -> str:
         """Why it cannot serve: what troubles the recognizer behind."""
-        return self._behind.trouble
+        return self.behind.trouble
 
     @property
     def traits(self) -> Traits:
         """What is peculiar to the recognizer behind."""
-        traits: Traits = getattr(self._behind, "traits", Traits())
+        traits: Traits = getattr(self.behind, "traits", Traits())
         return traits
 
     @property
     def languages(self) -> tuple[str, ...]:
         """The languages the recognizer behind hears; empty: it does not say."""
-        languages: tuple[str, ...] = getattr(self._behind, "languages", ())
+        languages: tuple[str, ...] = getattr(self.behind, "languages", ())
         return languages
 
     def start(self) -> Deferred[None]:
         """Start the recognizer behind."""
-        return self._behind.start()
+        return self.behind.start()
 
     def stop(self) -> Deferred[None]:
         """Stop the recognizer behind."""
-        return self._behind.stop()
+        return self.behind.stop()
 
     def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:
         """Begin to listen to one caller."""
         preparation = Preparation(self._options, rate_hz)
         ear = _Ear(preparation.gate, hearing)
-        return PreparedRecognition(preparation, self._behind.listen(preparation.rate_hz, ear))
+        return PreparedRecognition(preparation, self.behind.listen(preparation.rate_hz, ear))
 
 
 class Preparation:
@@ -155,6 +160,22 @@ class PreparedRecognition:
         """Sound the recognizer behind has taken and not sent."""
         backlog: int = getattr(self._behind, "backlog_ms", 0)
         return backlog
+
+    @property
+    def account(self) -> Account | None:
+        """What it has cost, if the recognition behind keeps an account."""
+        account: Account | None = getattr(self._behind, "account", None)
+        return account
+
+    @property
+    def tally(self) -> object:
+        """What happened to the recognition behind, if it counts."""
+        return getattr(self._behind, "tally", None)
+
+    @property
+    def renewing(self) -> bool:
+        """Whether sound waits for a stream behind."""
+        return bool(getattr(self._behind, "renewing", False))
 
     def feed(self, pcm: bytes) -> None:
         """Take sound, of any length."""

@@ -28,6 +28,7 @@ class RenewingRecognizer:
 
     :param places: in the order of preference.
     :param account: charged with what all callers cost together.
+    :param bare: the sound comes prepared: see `Lineup`.
     """
 
     def __init__(
@@ -36,8 +37,10 @@ class RenewingRecognizer:
         reactor: IReactorTime,
         patience: Patience | None = None,
         account: Account | None = None,
+        *,
+        bare: bool = False,
     ) -> None:
-        self.lineup = Lineup(places, reactor.seconds, account)
+        self.lineup = Lineup(places, reactor.seconds, account, bare=bare)
         self.name = "+".join(place.name for place in places)
         self.patience = patience or Patience()
         self.live: dict[RenewingRecognition, None] = {}
