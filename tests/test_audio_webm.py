@@ -125,6 +125,39 @@ def test_a_new_recording_begins_in_the_middle_of_a_block_of_the_old_one() -> Non
     assert likeness(arriving.feed(WEBM), original("breakfast.wav")) > 0.95
 
 
+@pytest.mark.parametrize("lost", [0, 1, 130, 700])
+@pytest.mark.parametrize("size", [1, 90, 5000])
+def test_a_recorder_goes_on_after_some_of_it_was_lost(lost: int, size: int) -> None:
+    before, after = Arriving(), Arriving()
+    before.feed(WEBM[:4000])
+    after.go_on(before)
+    rest = Arriving().feed(WEBM)[-len(Arriving().feed(WEBM)) // 2 :]
+    pcm = b"".join(map(after.feed, pieces(WEBM[4000 + lost :], size)))
+    assert likeness(rest[-24_000:], pcm[-24_000:]) > 0.99
+
+
+@pytest.mark.parametrize("size", [640, 6400])
+def test_samples_after_a_recorder_whose_connection_was_lost_are_samples(size: int) -> None:
+    before, after = Arriving(), Arriving()
+    before.feed(WEBM[:4000])
+    after.go_on(before)
+    said = original("breakfast.wav")
+    assert b"".join(map(after.feed, pieces(said, size))) == said
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.lists(st.binary(max_size=60) | st.just(b"\xa3\x84\x81\0"), max_size=8))
+def test_noise_after_a_lost_connection_raises_nothing_but_wire_errors(noise: list[bytes]) -> None:
+    before, after = Arriving(), Arriving()
+    before.feed(WEBM[:1000])
+    after.go_on(before)
+    for piece in noise:
+        try:
+            after.feed(piece)
+        except WireError:
+            continue
+
+
 def test_silent_pcm_is_legal_and_samples_may_be_cut() -> None:
     arriving = Arriving()
     assert arriving.feed(bytes(641)) == bytes(640)

@@ -242,6 +242,22 @@ def test_a_browser_comes_back_in_the_middle_of_an_utterance_and_no_word_is_lost(
     assert house.server.switchboard.total == 1
 
 
+def test_a_recorder_that_runs_on_while_the_connection_is_lost_is_heard(house: House) -> None:
+    pytest.importorskip("av", reason=NO_OPUS)
+    sound = (VECTORS / "breakfast.webm").read_bytes()
+    page = greeted(house)
+    page.peer.binary(sound[:4000])
+    before = house.counted()["frames_in_total"]
+    page.leave()
+    again = Page(house)
+    again.peer.binary(sound[4100:])
+    again.send("end_of_speech")
+    house.pass_ms(40)
+    assert 80 < house.counted()["frames_in_total"] - before < 150
+    assert len(again.got("audio")) == 1
+    assert house.wire_errors() == {}
+
+
 def test_an_answer_made_while_the_browser_was_away_is_delivered(house: House) -> None:
     page = greeted(house)
     page.send("text_message", data="hello")

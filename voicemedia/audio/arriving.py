@@ -12,6 +12,8 @@ RIFF: Final = b"RIFF"
 MAGICS: Final = (webm.MAGIC, ogg.MAGIC, RIFF)
 FOREIGN: Final = {b"fLaC": "FLAC", b"ID3": "MP3", b"FORM": "AIFF"}
 "First bytes of what is sound and cannot be read; as PCM it would be noise."
+BLOCK_WITHIN: Final = 4_000
+"A recorder that goes on sends a block within so many bytes: half a second of Opus, an eighth of samples."
 MAX_WAV_HEAD: Final = 65_536
 ZEROS_FROM: Final = 100
 "A compressed piece of fewer bytes is not judged by its zeros."
@@ -42,6 +44,8 @@ class Arriving:
         self._max_pending, self._zero_share = max_pending, zero_share
         self._source: Source | None = None
         self._opening = b""
+        self._regained: webm.WebmReader | None = None
+        "Of another connection."
         self._stray = False
         "What came last was damaged: no PCM is to be expected before something begins anew."
 
@@ -57,12 +61,35 @@ class Arriving:
             return b""
         try:
             source = self._source = self._choose(octets)
-            if source.compressed and self._corrupt(octets):
+            if source.compressed and self._regained is None and self._corrupt(octets):
                 raise WireError("corrupt_audio", f"{len(octets)} bytes that are mostly zero")
-            return source.feed(octets)
+            pcm = source.feed(octets)
+            return pcm if self._regained is None else pcm + self._regain(self._regained)
         except WireError:
             self._source, self._stray = None, True
             raise
+
+    def _regain(self, reader: webm.WebmReader) -> bytes:
+        """See whether another connection's stream really goes on; where it does not, what came is samples."""
+        samples = reader.without_block
+        if not samples:
+            self._regained = None
+        if len(samples) < BLOCK_WITHIN:
+            return b""
+        self._source, self._regained = PcmSource(), None
+        return self._source.feed(samples)
+
+    @property
+    def begun(self) -> bool:
+        """Whether anything is under way."""
+        return self._source is not None
+
+    def go_on(self, before: "Arriving") -> None:
+        """Go on with what another connection of the same recorder has begun; some of it may be lost."""
+        source = before._source
+        if isinstance(source, OpusSource) and isinstance(source.container, webm.WebmReader):
+            source.container.lose()
+            self._source, self._regained = source, source.container
 
     def _begins(self, octets: bytes) -> bool:
         """Tell whether this may be the first bytes of a magic number that is not whole."""
@@ -163,16 +190,16 @@ class OpusSource:
     compressed = True
 
     def __init__(self, container: Container) -> None:
-        self._container = container
+        self.container = container
         self._decoder: OpusDecoder | None = None
 
     def feed(self, octets: bytes) -> bytes:
         """Decode the packets that are whole; a damaged one is a hole, not the end of the stream."""
-        return b"".join(map(self._decode, self._container.feed(octets)))
+        return b"".join(map(self._decode, self.container.feed(octets)))
 
     def _decode(self, packet: bytes) -> bytes:
         if self._decoder is None:
-            self._decoder = OpusDecoder(self._container.codec_private)
+            self._decoder = OpusDecoder(self.container.codec_private)
         try:
             return self._decoder.decode(packet)
         except WireError as error:

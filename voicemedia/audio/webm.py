@@ -19,6 +19,9 @@ SIMPLE_BLOCK, BLOCK = 0xA3, 0xA1
 OPUS: Final = b"A_OPUS"
 MAX_PENDING: Final = 200_000
 "An element we need whole may be so long; MediaRecorder's are some hundred bytes."
+LONGEST_BLOCK: Final = 8_000
+BLOCK_FOLLOWERS: Final = (b"\xa3", b"\xa0", b"\x1f", b"\x1c")
+"First bytes of what comes after a block: blocks, clusters, cues."
 UNKNOWN: Final = -1
 "Size of an element that ends where the next one of its level begins."
 XIPH, FIXED, EBML_LACING = 1, 2, 3
@@ -37,6 +40,7 @@ class WebmReader:
         self._skip = 0
         self._began = False
         self._track = 0
+        self._lost = False
         self.codec_private = b""
         "OpusHead (RFC 7845, section 5.1), known before the first packet comes."
 
@@ -47,6 +51,8 @@ class WebmReader:
         """
         octets = self._pending + octets if self._pending else octets
         packets: list[bytes] = []
+        if self._lost:
+            octets = self._find_block(octets)
         at = self._pass_by(octets, 0)
         while (head := _head(octets, at)) is not None:
             name, size, start = head
@@ -59,8 +65,36 @@ class WebmReader:
                 # Into a container, or past what is of no use.
                 self._skip = 0 if name in CONTAINERS else size
                 at = self._pass_by(octets, start)
-        self._pending = octets[at:]
+        if not self._lost:
+            self._pending = octets[at:]
         return packets
+
+    def lose(self) -> None:
+        """Go on in the middle of the stream: some of it is missing, perhaps half of an element."""
+        self._lost, self._pending, self._skip = self._track != 0, b"", 0
+
+    @property
+    def without_block(self) -> bytes:
+        """What came since `lose` and has no block in it, as it came; empty once one was found."""
+        return self._pending if self._lost else b""
+
+    def _find_block(self, octets: bytes) -> bytes:
+        """Return what begins with the first whole block; nothing while there is none."""
+        at = octets.find(SIMPLE_BLOCK)
+        while at >= 0 and not self._is_block(octets, at):
+            at = octets.find(SIMPLE_BLOCK, at + 1)
+        self._lost = at < 0
+        # What lies further back than a block can be long holds none.
+        self._pending = octets[-LONGEST_BLOCK:] if self._lost else b""
+        return b"" if self._lost else octets[at:]
+
+    def _is_block(self, octets: bytes, at: int) -> bool:
+        """Tell whether a whole block of our track is here, and behind it what may follow one."""
+        if octets[at + 1 : at + 2] in (b"", b"\0") or (head := _head(octets, at)) is None:
+            return False
+        _, size, start = head
+        ours = octets[start : start + 1] == bytes([0x80 | self._track])
+        return 4 < size <= LONGEST_BLOCK and ours and octets[start + size : start + size + 1] in BLOCK_FOLLOWERS
 
     def _pass_by(self, octets: bytes, at: int) -> int:
         step = min(self._skip, len(octets) - at)

@@ -151,6 +151,8 @@ class BrowserSocket(FastWebSocketProtocol):
         """The socket is gone; the session lives on for a while."""
         leg, self._leg = self._leg, None
         if leg is not None:
+            if self._arriving.begun:
+                leg.unfinished = self._arriving
             leg.part(self, Goodbye.CALLER_HUNG_UP if was_clean else Goodbye.PEER_VANISHED)
 
     # --- for the service ---
@@ -210,6 +212,9 @@ class BrowserSocket(FastWebSocketProtocol):
     def _hear(self, payload: bytes, leg: BrowserLeg) -> None:
         if len(payload) > self._browsers.around.browser.chunk_bytes:
             raise WireError("chunk_too_long", f"{len(payload)} bytes of sound in one message")
+        if leg.unfinished is not None:
+            self._arriving.go_on(leg.unfinished)
+            leg.unfinished = None
         leg.sound(self, self._arriving.feed(payload))
 
     def _act(self, message: wire.Message, leg: BrowserLeg) -> None:

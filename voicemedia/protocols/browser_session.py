@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
 
 from voicemedia import config
+from voicemedia.audio.arriving import Arriving
 from voicemedia.audio.frames import Framer, silence
 from voicemedia.diary import Turn
 from voicemedia.errors import WireError
@@ -95,6 +96,8 @@ class BrowserLeg:
         "The call; set as soon as it is made."
         self.screens: dict[Screen, None] = {}
         self.turns: dict[int, Turn] = {}
+        self.unfinished: Arriving | None = None
+        "What the microphone of a connection that was lost had sent: its recorder may go on with another connection."
         self._framer = Framer(RATE_HZ)
         self._microphone: Screen | None = None
         self._microphone_ms = 0
