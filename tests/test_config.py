@@ -109,6 +109,7 @@ def test_every_field_is_explained_where_it_is_declared() -> None:
         ('[server]\npublic_url = "voice.example.com"', "server.public_url: expected scheme and host only"),
         ('[server]\ntrusted_proxies = ["ten"]', "server.trusted_proxies: 'ten' does not appear to be an IPv4 or IPv6"),
         ('[[routes]]\ncarrier = "twilio"', "routes[0].path: missing; add it"),
+        ('[[routes]]\npath = "/a"\ntts = []', 'routes[0].tts: name at least one, or "none"'),
         ('[[routes]]\npath = "x"', "routes[0].path: expected plain segments"),
         ('[[routes]]\npath = "/a/"', "routes[0].path: expected plain segments"),
         ('[[routes]]\npath = "/metrics"', "routes[0].path: /metrics is a page of the server itself"),

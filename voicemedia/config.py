@@ -180,6 +180,9 @@ class Route(Section, frozen=True):
 
     def __post_init__(self) -> None:
         networks(self.allow)
+        for key, names in (("stt", self.recognizers), ("tts", self.voices)):
+            if not names:
+                raise ValueError(f'{key}: name at least one, or "none"')
         if not re.fullmatch(r"(/[A-Za-z0-9._~-]+)+", self.path):
             raise ValueError("path: expected plain segments such as /vendor-stream")
         if any(self.path == own or self.path.startswith(own + "/") for own in OWN_PATHS):

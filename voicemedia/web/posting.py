@@ -23,6 +23,7 @@ from twisted.web.client import (
     ResponseDone,
     ResponseFailed,
     ResponseNeverReceived,
+    _HTTP11ClientFactory,
 )
 from twisted.web.http import PotentialDataLoss
 from twisted.web.iweb import IBodyProducer
@@ -90,6 +91,12 @@ class _Request:
     given_up: bool = False
 
 
+class _QuietFactory(_HTTP11ClientFactory):
+    """Opens connections without two lines of log for each."""
+
+    noisy = False
+
+
 class Poster:
     """The connections to one service.
 
@@ -101,6 +108,7 @@ class Poster:
         self._reactor = reactor
         self._timeout_s = timeout_s
         self._pool = HTTPConnectionPool(reactor)
+        self._pool._factory = _QuietFactory
         self._pool.maxPersistentPerHost = connections
         self._pool.cachedConnectionTimeout = IDLE_S  # type: ignore[assignment]
         self._client: Any = HTTPClient(Agent(reactor, pool=self._pool, connectTimeout=CONNECT_S))
