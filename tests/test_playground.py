@@ -125,6 +125,7 @@ def test_speak_read_hear_interrupt_reload_and_resume(server: Server, browser: An
     page.wait_for_selector(".turn:has-text('and a coffee')")
     page.wait_for_selector(".turn.agent:has-text('coffee')")
     assert tab.turns()[:4] == before
+    assert "your message" in page.inner_text(".turn.agent >> nth=-1")
     tab.see("8-resumed")
     page.set_viewport_size({"width": 360, "height": 740})
     page.emulate_media(color_scheme="dark")

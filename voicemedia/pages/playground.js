@@ -161,7 +161,6 @@ class Call {
     view.clear();
     this.hangoverMs = data.hangoverMs;
     for (const turn of data.turns) view.show(turn, data.hangoverMs);
-    this.typed = false;
     $("empty").hidden = data.turns.length > 0;
     $("chosen").textContent = `(${data.stt}, ${data.agent}, ${data.tts})`;
     this.show();
