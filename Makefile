@@ -27,7 +27,8 @@ format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 
 bench: $(READY)
-	$(VENV)/bin/python -m benchmarks; echo=$$?; $(VENV)/bin/python -m benchmarks.webm --output benchmarks/RESULTS.md; $(VENV)/bin/python -m benchmarks.speech --output benchmarks/RESULTS.md && exit $$echo
+	$(VENV)/bin/python -m benchmarks; failed=$$?; for part in webm history_outage speech; do \
+	  $(VENV)/bin/python -m benchmarks.$$part --output benchmarks/RESULTS.md || failed=1; done; exit $$failed
 
 clean:
 	rm -rf $(VENV) benchmarks/.venv-* dist build

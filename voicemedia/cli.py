@@ -11,6 +11,7 @@ COMMANDS: Final = {
     "storm": ("voicemedia.callers.storm_command", "place many calls at once and account for every frame"),
     "cloud": ("voicemedia.cloud", "start a stand-in for a cloud provider, to try it without an account"),
     "doctor": ("voicemedia.doctor", "say what of a configuration works on this machine, and what is missing"),
+    "history": ("voicemedia.history.command", "read, export or erase what is remembered of conversations"),
     "transcribe": ("voicemedia.transcribe", "stream a WAV file to the server and print what it understands"),
 }
 "Name of the command: the module with its `add_arguments(parser)` and `run(args) -> int`, and what it does."

@@ -66,6 +66,7 @@ def examine(path: str | None) -> Iterator[Finding]:
     yield from _opus()
     yield from _limits(config)
     yield from _log(config)
+    yield from _history(config)
 
 
 def _machine() -> Iterator[Finding]:
@@ -241,6 +242,23 @@ def _log(config: Config) -> Iterator[Finding]:
         yield Finding("ok", "log.file", str(file))
     else:
         yield Finding("fail", "log.file", f"{file} cannot be written", "give a writable path")
+
+
+def _history(config: Config) -> Iterator[Finding]:
+    history = config.history
+    if not history.enabled:
+        yield Finding("note", "history", "nothing is remembered")
+        return
+    if history.dsn_env and find_spec("txpostgres") is None:
+        yield Finding("fail", "history.dsn_env", "txpostgres is not installed", "pip install 'voicemedia[postgres]'")
+    folder = Path(history.spool or Path(history.path).parent).absolute()
+    while not folder.exists():
+        folder = folder.parent
+    if os.access(folder, os.W_OK):
+        where = f"PostgreSQL, ${history.dsn_env}" if history.dsn_env else history.path
+        yield Finding("ok", "history", f"{where}; kept {history.keep_days or 'all'} days")
+    else:
+        yield Finding("fail", "history.path", f"{folder} cannot be written", "give a writable path")
 
 
 # --- the command ---

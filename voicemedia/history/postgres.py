@@ -27,13 +27,28 @@ LATER: Final = (psycopg2.OperationalError, psycopg2.InterfaceError, psycopg2.Int
 
 
 class _Connection(txpostgres.Connection):  # type: ignore[misc]
-    """A connection that dies quietly while nobody uses it: the next call finds it closed."""
+    """A connection that the reactor watches only while a query is under way.
 
-    def continuePolling(self, swallowErrors: bool = False) -> None:
+    txpostgres watches idle ones too, for NOTIFY. libpq closes the socket of a dead connection in the middle of the
+    next `execute`, while the reactor still knows its number; a file that gets the number then confuses epoll for good.
+    """
+
+    def rest(self) -> None:
+        """Be watched no more until a query."""
+        self.reactor.removeReader(self)
+
+    def cursorFinished(self, cursor: Any) -> None:
+        self._cursors.remove(cursor)
+
+    def is_alive(self) -> bool:
+        """Tell whether an idle connection is still there, as far as is known."""
+        if self._connection.closed:
+            return False
         try:
-            super().continuePolling(swallowErrors)
+            self._connection.poll()
         except psycopg2.Error:
-            self.close()
+            return False
+        return not self._connection.closed
 
     def drop(self) -> None:
         """Close it whatever it is doing; what waits for it fails."""
@@ -136,12 +151,13 @@ class Postgres:
 
     async def _connected(self) -> _Connection:
         connection = self._connection
-        if connection is not None and not connection.closed:
+        if connection is not None and connection.is_alive():
             return connection
         self._drop()
         address = await self._address()
         self._connection = connection = _Connection(self._reactor)
         await self._in_time(connection, connection.connect(make_dsn(**self._parameters, **address)))
+        connection.rest()
         return connection
 
     async def _address(self) -> dict[str, str]:

@@ -129,8 +129,8 @@ async def ids(database: Database, statement: Statement) -> list[str]:
     return [str(row[0]) for row in await database.read(statement)]
 
 
-def local_time(at_ms: Value) -> str:
-    """Write a time for people, in UTC."""
+def utc(at_ms: Value) -> str:
+    """Write a time for people."""
     if at_ms is None:
         return "-"
     return datetime.fromtimestamp(int(at_ms) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")

@@ -73,9 +73,11 @@ class SQLite:
     def close(self) -> Deferred[None]:
         """Close the file; waits for what is under way."""
         pool, self._pool = self._pool, None
-        if pool is not None:
-            pool.close()
-        return succeed(None)
+        if pool is None:
+            return succeed(None)
+        # What was erased would live on in the WAL while another process has the file open.
+        done: Deferred[Any] = pool.runQuery("PRAGMA wal_checkpoint(TRUNCATE)")
+        return done.addErrback(_blame).addBoth(lambda _: pool.close())
 
 
 def _prepare(connection: sqlite3.Connection) -> None:

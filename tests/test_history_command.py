@@ -1,0 +1,110 @@
+"""`voicemedia history`, on a database another process has written."""
+
+import csv
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from twisted.internet import reactor
+
+from tests.in_reactor import in_reactor
+from tests.test_history import EGGS, TEA, Talk, begin, caller, speak
+from voicemedia import config
+from voicemedia.history.historian import History
+from voicemedia.interfaces import Goodbye
+from voicemedia.past import Day
+
+CHECKOUT = Path(__file__).parent.parent
+
+
+def history(folder: Path, *arguments: str, config_text: str = "") -> subprocess.CompletedProcess[str]:
+    """Run the command beside a database."""
+    (folder / "voicemedia.toml").write_text(config_text)
+    program = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from voicemedia.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", program, "history", *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+
+
+async def remember(folder: Path) -> None:
+    """Write two sessions of two users."""
+    told = History(config.History(path=str(folder / "var" / "voicemedia.db")), reactor)
+    await told.start()
+    record, _ = begin(told, caller(first_name="Asha", session_id="abc"), Talk(Day("2026-11-03", (EGGS, TEA))))
+    speak(record, "=two eggs", "Got it.")
+    record.ended(Goodbye.CALLER_HUNG_UP, {})
+    speak(begin(told, caller("", "C2", session_id="xyz", email="Bo@example.com"))[0], "hello")
+    await told.stop()
+
+
+@in_reactor
+async def test_what_is_remembered_is_listed_shown_exported_and_erased(tmp_path: Path) -> None:
+    await remember(tmp_path)
+    listed = history(tmp_path, "list")
+    assert listed.returncode == 0, listed.stderr
+    assert "Asha" in listed.stdout and "xyz@" in listed.stdout
+
+    shown = history(tmp_path, "show", "abc").stdout
+    for line in ("> =two eggs", "< Got it.  [35 ms]", ": 2 boiled egg", "caller_hung_up", ": cup tea without sugar"):
+        assert line in shown
+    assert history(tmp_path, "show", "C2").stdout.count("> hello") == 1
+
+    everything = json.loads(history(tmp_path, "export").stdout)
+    assert [len(session["messages"]) for session in everything["sessions"]] == [2, 1]
+    mine = json.loads(history(tmp_path, "export", "--user", "919876543210").stdout)
+    assert [food["food"] for food in mine["sessions"][0]["foods"]] == ["egg", "tea"]
+    done = history(tmp_path, "export", "--format", "csv", "--session", "abc", "--output", "out.csv")
+    assert done.returncode == 0, done.stderr
+    rows = list(csv.DictReader((tmp_path / "out.csv").read_text().splitlines()))
+    assert [row["text"] for row in rows] == ["'=two eggs", "Got it."]
+
+    asked = history(tmp_path, "erase", "--user", "bo@example.com")
+    assert "Would delete 1 sessions" in asked.stdout
+    assert len(json.loads(history(tmp_path, "export").stdout)["sessions"]) == 2
+    erased = history(tmp_path, "erase", "--user", "bo@example.com", "--yes").stdout
+    assert "Deleted 1 sessions, 1 calls, 1 messages, 0 meals, 0 foods, 1 users." in erased
+    assert "Not deleted:" in erased
+    (left,) = json.loads(history(tmp_path, "export").stdout)["sessions"]
+    assert left["sessions"][0]["name"] == "abc"
+    assert history(tmp_path, "erase", "--user", "bo@example.com", "--yes").returncode == 1
+
+
+@in_reactor
+async def test_erased_words_are_not_left_in_the_file(tmp_path: Path) -> None:
+    await remember(tmp_path)
+    folder = tmp_path / "var"
+    # A server that is running has the file open.
+    server = History(config.History(path=str(folder / "voicemedia.db")), reactor)
+    await server.start()
+    speak(begin(server, caller(""))[0], "hello")
+    await server.writer.settled()
+    assert any(b"=two eggs" in file.read_bytes() for file in folder.glob("*.db*"))
+    assert history(tmp_path, "erase", "--session", "abc", "--yes").returncode == 0
+    assert not any(b"=two eggs" in file.read_bytes() for file in folder.rglob("*") if file.is_file())
+    await server.stop()
+
+
+def test_nothing_remembered_is_said_so(tmp_path: Path) -> None:
+    done = history(tmp_path, "list")
+    assert (done.returncode, "Nothing is remembered yet" in done.stderr) == (1, True)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('[history]\ndsn_env = "NO_SUCH_DSN"', "environment variable NO_SUCH_DSN is not set"),
+        ("[history]\npath = 1", "history.path: expected str"),
+    ],
+)
+def test_a_faulty_configuration_is_one_line(tmp_path: Path, text: str, said: str) -> None:
+    done = history(tmp_path, "list", config_text=text)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_file_that_is_no_history_is_said_so(tmp_path: Path) -> None:
+    (tmp_path / "x.db").write_text("no database" * 1000)
+    done = history(tmp_path, "list", config_text='[history]\npath = "x.db"')
+    assert (done.returncode, done.stderr.strip()) == (2, "The history cannot be used: file is not a database")
