@@ -34,8 +34,9 @@ class Server(Started):
     """The default configuration on a port of its own."""
 
     def __init__(self, folder: Path, more: str = "") -> None:
+        # All callers have one number: none shall go on where another stopped.
         (folder / "voicemedia.toml").write_text(
-            f"[server]\nport = 0\n[grpc]\nenabled = false\n[log]\npersonal = true\n{more}"
+            f"[server]\nport = 0\n[grpc]\nenabled = false\n[history]\nresume = false\n[log]\npersonal = true\n{more}"
         )
         super().__init__(Path(sys.executable), (*TWISTD, "-ny", str(CHECKOUT / "voicemedia.tac")), folder)
         self.at = self.port()
