@@ -12,20 +12,26 @@ AUTOGROUP: Final = Path("/proc/self/autogroup")
 
 
 @contextmanager
-def precedence() -> Iterator[bool]:
+def precedence(autogroup: Path = AUTOGROUP) -> Iterator[bool]:
     """Let other work on the machine wait for us and for the servers we start, where we are allowed to; say whether."""
+    ours = os.getpriority(os.PRIO_PROCESS, 0)
+    group: list[str] = []
     try:
         os.setpriority(os.PRIO_PROCESS, 0, PRIORITY)
-    except PermissionError:
-        yield False
-        return
-    # Where sessions are scheduled as groups, a process' own priority counts within its session only (sched(7)).
-    if not AUTOGROUP.exists():
-        yield True
-        return
-    before = AUTOGROUP.read_text().split()[-1]
-    AUTOGROUP.write_text(str(PRIORITY))
+        # Where sessions are scheduled as groups, a process' own priority counts within its session only (sched(7)).
+        # The file is there on every such kernel, but says nothing for a process that is in no group.
+        group = autogroup.read_text().split() if autogroup.exists() else []
+        if group:
+            autogroup.write_text(str(PRIORITY))
+    except OSError:
+        # Not allowed to, or a container that shows the file read-only.
+        group = []
+        preferred = False
+    else:
+        preferred = True
     try:
-        yield True
+        yield preferred
     finally:
-        AUTOGROUP.write_text(before)
+        os.setpriority(os.PRIO_PROCESS, 0, ours)
+        if group:
+            autogroup.write_text(group[-1])

@@ -1,5 +1,6 @@
 """`make bench`: what it reads, decides and writes; its figures are nobody's test."""
 
+import os
 import subprocess
 import sys
 from collections import defaultdict
@@ -12,6 +13,7 @@ from benchmarks.bars import Bar, replace_section
 from benchmarks.contestants import CONTESTANTS, OURS, versions
 from benchmarks.echo_runs import SEARCH_STORMS, Findings, Most, find_most, judge
 from benchmarks.echo_table import Setting, bars, page
+from benchmarks.precedence import precedence
 from benchmarks.stages import sound_stages, wire_stages
 from voicemedia.callers.process_use import ProcessUse, read_use
 from voicemedia.callers.storm_report import Spread, StormReport
@@ -238,6 +240,25 @@ def test_two_calls_are_measured_on_the_real_server(tmp_path: Path) -> None:
     assert (name, ours, lost.partition(" ")[0]) == ("voicemedia", "1.0", "0")
     assert all(float(figure) > 0 for figure in (cpu.partition(" ")[0], p50, p99))
     assert float(memory) >= 0
+
+
+@pytest.mark.parametrize("said", ["", "/autogroup-7 nice 0\n"])
+def test_a_benchmark_takes_precedence_in_a_group_of_processes_or_in_none(tmp_path: Path, said: str) -> None:
+    autogroup = tmp_path / "autogroup"
+    autogroup.write_text(said)
+    before = os.getpriority(os.PRIO_PROCESS, 0)
+    with precedence(autogroup) as preferred:
+        during = autogroup.read_text()
+    assert os.getpriority(os.PRIO_PROCESS, 0) == before
+    if preferred:
+        assert (during, autogroup.read_text()) == (("-10", "0") if said else ("", ""))
+    else:
+        assert autogroup.read_text() == said
+
+
+def test_a_benchmark_takes_precedence_where_there_are_no_groups(tmp_path: Path) -> None:
+    with precedence(tmp_path / "none"):
+        assert not (tmp_path / "none").exists()
 
 
 def test_a_benchmark_replaces_its_own_section_of_the_results() -> None:
