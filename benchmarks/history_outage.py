@@ -125,7 +125,14 @@ class Bench:
         self._ticker = Ticker(reactor, self.lag_ms.append)
         self._board = Switchboard(reactor, self._ticker, config.Limits(), self.history)
         self._setting = Setting(
-            config.Limits(), config.Turns(), config.Voice(), metrics, self._ticker.now_ms, None, FakeSynthesizer()
+            config.Limits(),
+            config.Turns(),
+            config.Voice(),
+            metrics,
+            self._ticker.now_ms,
+            None,
+            FakeSynthesizer(),
+            "talker",
         )
         self.phase = "calm"
         self.sessions = [self._begin(number) for number in range(sessions)]

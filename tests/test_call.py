@@ -1,16 +1,20 @@
 """A whole call between doubles, on a fake clock: who may speak, what is heard, what is remembered."""
 
+import io
+import json
 from collections.abc import Callable
 
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
+from twisted.logger import globalLogPublisher
 
 from tests.fakes import SILENT, VOICED, FakeConversation, FakeEndpointer, FakeLeg, FakeRecognizer, FakeSynthesizer
 from voicemedia import config
 from voicemedia.audio.voice import Endpointer
 from voicemedia.call import Call, Setting
 from voicemedia.interfaces import Expected, Goodbye
+from voicemedia.log import LineObserver
 from voicemedia.metrics import Metrics
 
 
@@ -35,6 +39,7 @@ class Stage:
             lambda: round(self.clock.seconds() * 1000),
             self.ears,
             self.voice,
+            "night diet",
         )
         endpointer: Endpointer = FakeEndpointer()  # type: ignore[assignment]
         self.call = Call(self.leg, self.mind, endpointer, setting, self._over)
@@ -323,6 +328,40 @@ def test_the_latency_of_a_turn_is_split_into_stages(stage: Stage) -> None:
     stage.pass_ms(100)
     latency = stage.call.diary.read()[-1]["latency_ms"]
     assert latency == {"transcript": 300, "agent": 0, "voice": 0, "total": 300}
+
+
+def test_the_life_of_a_call_is_readable_from_its_lines_alone(stage: Stage) -> None:
+    out = io.BytesIO()
+    observer = LineObserver(config.Log(), out)
+    globalLogPublisher.addObserver(observer)
+    try:
+        stage.mind.answers = ["one two three four|five six seven eight", "How many?", "Got it."]
+        stage.begin().pass_ms(400)
+        stage.speak(text="eggs")
+        stage.pass_ms(1000)
+        stage.echo_marks()
+        stage.pass_ms(20)
+        stage.call.digit("1")
+        stage.pass_ms(1000)
+        stage.echo_marks()
+        stage.pass_ms(20)
+        stage.call.gone(Goodbye.CALLER_HUNG_UP)
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    lines = [json.loads(line) for line in out.getvalue().splitlines()]
+    assert [line["message"] for line in lines] == [
+        "call C1 answered on /fake: fake -> fake -> night diet -> fake",
+        "call C1: turn 1 was ours, interrupted",
+        "call C1: turn 2 was the caller's",
+        "call C1: turn 3 was ours, heard to its end, first sound 100 ms after the endpoint",
+        "call C1: turn 4 was the caller's",
+        "call C1: turn 5 was ours, heard to its end, first sound 0 ms after the endpoint",
+        "call C1 ended: caller_hung_up after 3.3 s, 5 turns",
+    ]
+    assert {line["call"] for line in lines} == {"C1"}
+    assert lines[-1]["totals"] == {"frames_out": stage.leg.frames}
+    # What was said is nobody's business.
+    assert not [word for word in ("eggs", "How many", "one two") if word in out.getvalue().decode()]
 
 
 def test_words_said_before_the_greeting_sounds_take_its_place() -> None:

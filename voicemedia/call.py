@@ -62,7 +62,7 @@ class Call:
 
     def __repr__(self) -> str:
         ears, voice = self._setting.recognizer, self._setting.synthesizer
-        return f"{self.leg!r} -> {ears and ears.name} -> {self._conversation!r} -> {voice and voice.name}"
+        return f"{self.leg!r} -> {ears and ears.name} -> {self._setting.agent} -> {voice and voice.name}"
 
     def begin(self) -> None:
         """Say hello; the leg already listens."""
@@ -225,10 +225,10 @@ class Call:
         """Give the caller's words and keys to the agent."""
         self._failures = 0
         said = self._utterance.take()
-        self.diary.write(Turn("caller", self._clock() - self.answered_ms, said.text, keys=said.keys, complete=True))
-        self.log.info(
-            "call {call}: the caller's turn", call=self.caller.call_id, pii_said=said.text, pii_keys=said.keys
-        )
+        at_ms = self._clock() - self.answered_ms
+        turn = self.diary.write(Turn("caller", at_ms, said.text, keys=said.keys, complete=True))
+        fields = {"turn": turn.number, "pii_said": said.text, "pii_keys": said.keys}
+        self.log.info("call {call}: turn {turn} was the caller's", call=self.caller.call_id, **fields)
         if self._farewell is None:
             self._speaker.give_floor(
                 lambda floor: self._conversation.reply(said, floor),

@@ -40,9 +40,6 @@ class GuardedConversation:
         self.overhear = guarded(conversation.overhear, lose)
         self.over = guarded(conversation.over, lose)
 
-    def __repr__(self) -> str:
-        return repr(self._conversation)
-
 
 class GuardedRecognizer:
     """A recognizer for one call, which does not raise.

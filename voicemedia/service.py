@@ -166,6 +166,7 @@ class MediaServer(MultiService):
             clock=self._ticker.now_ms,
             recognizer=self._recognizers.of_route(route.path, route.recognizers, self._missing),
             synthesizer=self._voices.of_route(route.voices, self._missing),
+            agent=route.agent,
         )
 
         def endpointer(rate_hz: int) -> Endpointer:

@@ -20,3 +20,5 @@ class Setting:
     "Now, in ms, never running backwards."
     recognizer: Recognizer | None
     synthesizer: Synthesizer | None
+    agent: str
+    "The agent's name in the configuration."

@@ -4,6 +4,7 @@ The speaker tells the call what happened (`Event`); the table of turns decides w
 """
 
 from collections.abc import Callable
+from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.logger import Logger
@@ -18,6 +19,9 @@ from voicemedia.interfaces import Conversation, Expected, Floor, Leg, Synthesize
 from voicemedia.metrics import Metrics
 from voicemedia.reply import Reply
 from voicemedia.turns import Event
+
+UNASKED: Final = "call {call}: turn {turn} was ours, {state}"
+ANSWERED: Final = UNASKED + ", first sound {latency_ms[total]} ms after the endpoint"
 
 
 class Speaker:
@@ -189,9 +193,10 @@ class Speaker:
         self._diary.tell(turn)
         self._metrics.turns += 1
         self.log.info(
-            "call {call}: we spoke, {state}, latency {latency_ms}",
+            ANSWERED if turn.latency_ms else UNASKED,
             call=self._leg.caller.call_id,
-            state="heard" if complete else "interrupted",
+            turn=turn.number,
+            state="heard to its end" if complete else "interrupted",
             latency_ms=dict(turn.latency_ms),
             pii_said=reply.text,
             pii_heard=heard,

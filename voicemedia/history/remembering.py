@@ -26,9 +26,6 @@ class Remembering:
         "Who waits for the past; None: it has come."
         ask().addCallback(self._known)
 
-    def __repr__(self) -> str:
-        return repr(self._conversation)
-
     def _known(self, past: Past | None) -> None:
         self._past = past
         waiting, self._waiting = self._waiting or [], None
