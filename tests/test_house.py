@@ -24,6 +24,7 @@ SHARED = {
     "web",
     "account",
     "past",
+    "switching",
 }
 "What every room may use."
 
@@ -31,6 +32,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "interfaces": {"errors", "diary"},
     "following": {"interfaces", "diary"},
+    "switching": {"interfaces", "errors"},
     "setting": {*SHARED},
     "audio": {"interfaces", "errors", "audio"},
     "faults": set(),

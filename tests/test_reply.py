@@ -6,7 +6,7 @@ from twisted.python.failure import Failure
 
 from tests.fakes import FakeSynthesizer
 from voicemedia.audio.playout import Playout
-from voicemedia.errors import ProviderError
+from voicemedia.errors import ProviderError, Unable
 from voicemedia.interfaces import Expected
 from voicemedia.reply import Reply, Sentence
 
@@ -43,6 +43,7 @@ class Bench:
             self.now_ms += 20
             self._send(self.now_ms)
             self.reply.advance()
+            self.reply.move(self.now_ms)
 
     def speak(self, seconds: int) -> None:
         """Let the synthesizer deliver the sentence it was given last, whole."""
@@ -170,3 +171,88 @@ def test_what_was_heard_is_told_by_the_word(position: int, words: str) -> None:
     sentence = Sentence("the quick brown fox jumps", interruptible=True)
     sentence.start, sentence.end = 10, 110
     assert sentence.heard(position) == words
+
+
+class FakeSwitching:
+    """Records what is asked; it comes about when the test says so."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.pending: Deferred[None] = Deferred()
+
+    def transfer(self, target: str) -> Deferred[None]:
+        self.asked.append(f"transfer {target}")
+        return self.pending
+
+    def hold(self) -> Deferred[None]:
+        self.asked.append("hold")
+        return self.pending
+
+    def resume(self) -> Deferred[None]:
+        self.asked.append("resume")
+        return self.pending
+
+    def press(self, keys: str) -> None:
+        self.asked.append(f"press {keys}")
+
+
+def moving(bench: Bench) -> FakeSwitching:
+    switching = FakeSwitching()
+    bench.reply._switching = switching
+    return switching
+
+
+def outcome(asked: "Deferred[None]") -> list[str]:
+    """Tell how it ended, if it has."""
+    told: list[str] = []
+    asked.addCallbacks(lambda _: told.append("done"), lambda failure: told.append(str(failure.value)))
+    return told
+
+
+def test_a_transfer_waits_until_its_announcement_has_been_heard(bench: Bench) -> None:
+    switching = moving(bench)
+    bench.reply.say("I connect you.")
+    told = outcome(bench.reply.transfer("+91123"))
+    bench.pass_ms(100)
+    assert switching.asked == []
+    bench.speak(1)
+    bench.pass_ms(900)
+    assert switching.asked == []
+    bench.pass_ms(2_000)  # no mark comes back in this bench
+    assert switching.asked == ["transfer +91123"] and told == []
+    bench.reply.answer = Deferred()
+    bench.pass_ms(60_000)
+    assert not bench.reply.stuck(bench.now_ms, 30_000), "a telephone may ring long"
+    switching.pending.callback(None)
+    assert told == ["done"]
+
+
+def test_a_transfer_that_fails_says_why_and_another_can_be_tried(bench: Bench) -> None:
+    switching = moving(bench)
+    told = outcome(bench.reply.transfer("+91123"))
+    assert outcome(bench.reply.hold()) == ["the caller is being moved already"]
+    bench.pass_ms(20)
+    switching.pending.errback(Unable("busy", 486))
+    assert told == ["busy"]
+    switching.pending = Deferred()
+    bench.reply.hold()
+    bench.pass_ms(20)
+    assert switching.asked == ["transfer +91123", "hold"]
+
+
+def test_a_caller_who_interrupts_the_announcement_is_not_transferred(bench: Bench) -> None:
+    switching = moving(bench)
+    bench.reply.say("I connect you.")
+    bench.reply.transfer("+91123")
+    bench.reply.cut()
+    bench.pass_ms(5_000)
+    assert switching.asked == []
+    assert outcome(bench.reply.transfer("+91123")) == ["the caller has taken the floor"]
+
+
+def test_a_line_that_cannot_transfer_says_so(bench: Bench) -> None:
+    told = outcome(bench.reply.transfer("+91123"))
+    bench.pass_ms(20)
+    assert told == ["this line cannot transfer calls"]
+    with pytest.raises(Unable, match="takes no keys"):
+        bench.reply.press("1")

@@ -29,6 +29,17 @@ class CallRefused(VoicemediaError):
         self.retry_after_s = retry_after_s
 
 
+class Unable(VoicemediaError):
+    """The way a caller came cannot do what was asked of it, or whoever was to help refused: tell the caller.
+
+    :param status: what the other side answered, as a SIP status; 0 when it was not asked.
+    """
+
+    def __init__(self, reason: str, status: int = 0) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
 class ProviderError(VoicemediaError):
     """A recognizer, synthesizer or agent failed: apologize and go on.
 

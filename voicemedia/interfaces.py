@@ -31,6 +31,7 @@ class Goodbye(Enum):
     IDLE = "idle"
     TOO_LONG = "too_long"
     DRAINED = "drained"
+    TRANSFERRED = "transferred"
     FAILED = "failed"
     "A bug of ours; there is a failure in the log."
 
@@ -105,7 +106,7 @@ class Follower(Protocol):
 class Leg(Protocol):
     """The way to one caller and back, with its jitter buffer.
 
-    A leg that shows the conversation has an attribute `follower`.
+    A leg that shows the conversation has an attribute `follower`; one whose call can be moved, `switching`.
     """
 
     caller: Caller

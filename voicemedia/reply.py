@@ -8,11 +8,13 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Final
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
 from voicemedia.audio.playout import Playout
+from voicemedia.errors import Unable
 from voicemedia.interfaces import FRAME_MS, Expected, Surroundings, Synthesizer
+from voicemedia.switching import UNSWITCHED, Switching
 
 CHARACTERS_PER_S: Final = 15
 "How fast speech goes, for a sentence that was cut before its sound was complete."
@@ -65,6 +67,16 @@ class Sentence:
         yield from zip([*starts[1:], len(self.text)], times, ends_ms, strict=True)
 
 
+class _Move:
+    """What the agent wants done with the caller, and the agent's Deferred for it."""
+
+    __slots__ = ("act", "asked")
+
+    def __init__(self) -> None:
+        self.act: Callable[[], Deferred[None]] | None = None
+        self.asked: Deferred[None] | None = None
+
+
 class Reply:
     """The floor given for one answer.
 
@@ -85,7 +97,9 @@ class Reply:
         expect: Callable[[Expected], None],
         failed: Callable[[Failure, "Reply"], None],
         interruptible: bool = True,
+        switching: Switching = UNSWITCHED,
     ) -> None:
+        self._switching, self._move = switching, _Move()
         self._synthesizer, self._rate_hz, self._playout, self._clock = synthesizer, rate_hz, playout, clock
         self._send, self._expect, self._failed = send, expect, failed
         self._interruptible = interruptible
@@ -137,6 +151,34 @@ class Reply:
         if self.alive:
             self.wants_hang_up = True
 
+    def transfer(self, target: str) -> Deferred[None]:
+        """Connect the caller with somebody else, once everything said has been heard; fails with `Unable`."""
+        return self._ask_to_move(lambda: self._switching.transfer(target))
+
+    def hold(self) -> Deferred[None]:
+        """Let the caller wait, once everything said has been heard; fails with `Unable`."""
+        return self._ask_to_move(self._switching.hold)
+
+    def resume(self) -> Deferred[None]:
+        """Talk to a caller again who waits; fails with `Unable`."""
+        return self._ask_to_move(self._switching.resume)
+
+    def press(self, keys: str) -> None:
+        """Press keys towards the caller's end.
+
+        :raises Unable: it takes none, or there is no such key.
+        """
+        if self.alive:
+            self._switching.press(keys)
+
+    def _ask_to_move(self, act: Callable[[], Deferred[None]]) -> Deferred[None]:
+        if not self.alive:
+            return fail(Unable("the caller has taken the floor"))
+        if self._move.asked is not None:
+            return fail(Unable("the caller is being moved already"))
+        self._move.act, self._move.asked = act, Deferred()
+        return self._move.asked
+
     # --- what the speaker asks ---
 
     def began(self, now_ms: int) -> Sentence | None:
@@ -169,8 +211,24 @@ class Reply:
 
     def stuck(self, now_ms: int, patience_ms: int) -> bool:
         """Whether somebody who owes us something has been silent for too long."""
-        # A sentence that waits until less sound lies ahead waits for us, not for somebody.
-        return self._owed() and now_ms - self._progress_ms >= patience_ms
+        # A sentence that waits until less sound lies ahead waits for us, not for somebody; a telephone may ring long.
+        return self._owed() and self._move.asked is None and now_ms - self._progress_ms >= patience_ms
+
+    def move(self, now_ms: int) -> None:
+        """Hand the caller over as the agent asked, when nothing is left to be heard before."""
+        act = self._move.act
+        if act is None or self._speaking is not None or self._next < len(self.sentences):
+            return
+        if self.alive and self._playout.played(now_ms):
+            self._move.act = None
+            maybeDeferred(act).addBoth(self._moved)
+
+    def _moved(self, result: Failure | None) -> None:
+        self._progress_ms = self._clock()
+        asked, self._move.asked = self._move.asked, None
+        if asked is not None and not asked.called:
+            # A floor that was taken away meanwhile asks nobody how it went.
+            asked.callback(result)
 
     def heard(self, position: int) -> str:
         """Return the words heard when the caller has heard up to `position`."""

@@ -18,6 +18,7 @@ from voicemedia.following import follower_of
 from voicemedia.interfaces import Conversation, Expected, Floor, Leg, Synthesizer
 from voicemedia.metrics import Metrics
 from voicemedia.reply import Reply
+from voicemedia.switching import switching_of
 from voicemedia.turns import Event
 
 UNASKED: Final = "call {call}: turn {turn} was ours, {state}"
@@ -71,6 +72,7 @@ class Speaker:
             expect=self._expect,
             failed=self._voice_failed,
             interruptible=interruptible,
+            switching=switching_of(self._leg),
         )
         reply.answer = answer = maybeDeferred(work, reply)
         answer.addCallbacks(self._answered, self._answer_failed, callbackArgs=(reply,), errbackArgs=(reply,))
@@ -119,6 +121,7 @@ class Speaker:
         if reply is None:
             return
         reply.advance()
+        reply.move(now_ms)
         while (sentence := reply.began(now_ms)) is not None:
             self._begun(reply, interruptible=sentence.interruptible)
         if reply.sound_began:
