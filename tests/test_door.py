@@ -202,6 +202,14 @@ def test_a_handshake_that_autobahn_refuses_takes_no_place() -> None:
     assert house.connect().status == 101
 
 
+def test_a_handshake_that_autobahn_refuses_is_told_why_in_json() -> None:
+    refused = House().connect(Sec_WebSocket_Version="99")
+    error = msgspec.json.decode(refused.body)["error"]
+    assert error["code"] == "bad_request" and "version 99" in error["message"]
+    assert refused.headers["content-length"] == str(len(refused.body))
+    assert "13" in refused.headers["sec-websocket-version"], "a client may try again (RFC 6455, section 4.4)"
+
+
 def test_the_configuration_reads_its_secrets_once_at_the_start(tmp_path: Any) -> None:
     file = tmp_path / "voicemedia.toml"
     file.write_text('[[routes]]\npath = "/a"\nagent = "echo"\nstt = "none"\ntts = "none"\nsecret_env = "DOOR_SECRET"\n')

@@ -14,7 +14,7 @@ has the table and what was not taken.
 import gc
 import socket
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -27,6 +27,8 @@ from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 from zope.interface import implementer
+
+from voicemedia.protocols.answers import error_response
 
 WHOLE_TEXT: Final = 0x81
 WHOLE_BINARY: Final = 0x82
@@ -272,6 +274,12 @@ class FastWebSocketProtocol(WebSocketServerProtocol):
         self.writable = False
 
     # --- beginning and end ---
+
+    def sendHttpErrorResponse(
+        self, code: int, reason: str, responseHeaders: Iterable[tuple[str, str]] | None = None
+    ) -> None:
+        """Refuse a handshake with JSON, as every page of the port does."""
+        self.sendData(error_response(code, reason, responseHeaders or ()))
 
     def connectionMade(self) -> None:
         super().connectionMade()

@@ -20,25 +20,8 @@ from voicemedia import __version__
 from voicemedia.errors import CallRefused
 from voicemedia.interfaces import Goodbye
 from voicemedia.metrics import Metrics
+from voicemedia.protocols.answers import CODES, HEADERS, JSON, error_body, error_response
 
-JSON: Final = "application/json"
-HEADERS: Final = {
-    "X-Content-Type-Options": "nosniff",
-    "X-Frame-Options": "DENY",
-    "Referrer-Policy": "no-referrer",
-    "Cache-Control": "no-store",
-}
-"Sent with every answer."
-CODES: Final = {
-    403: ("forbidden", "You may not call here."),
-    404: ("not_found", "There is nothing at this address."),
-    405: ("method_not_allowed", "This address does not take this method."),
-    413: ("too_long", "The body of the request is too long."),
-    426: ("websocket_only", "This address speaks WebSocket only."),
-    500: ("internal_error", "A fault of ours; it is in the log."),
-    503: ("unavailable", "No more calls are taken at the moment."),
-}
-"HTTP status: our code for programs, and the sentence for people."
 LINGER_BYTES: Final = 32 << 20
 """Of a body that has been refused, so much is read and thrown away: many clients read no answer before they have sent
 everything, and closing on them would take it from them."""
@@ -152,12 +135,6 @@ def answer(request: server.Request, status: int, body: bytes, content_type: str 
     request.write(body)
     request.finish()
     return server.NOT_DONE_YET
-
-
-def error_body(status: int, message: str = "") -> bytes:
-    """Write the JSON that goes with an error status, with the usual message or a better one."""
-    code, usual = CODES[status]
-    return msgspec.json.encode({"error": {"code": code, "message": message or usual}})
 
 
 class Page(Resource):
@@ -297,9 +274,7 @@ class BoundedRequest(server.Request):
         if self._refused or length <= channel.site.max_body_bytes:
             return
         self._refused = True
-        body = error_body(413)
-        head = f"HTTP/1.1 413 Payload Too Large\r\nContent-Type: {JSON}\r\nContent-Length: {len(body)}\r\n"
-        channel.transport.write(f"{head}Connection: close\r\n\r\n".encode() + body)
+        channel.transport.write(error_response(413))
         if length > LINGER_BYTES:
             channel.loseConnection()
 
