@@ -5,7 +5,7 @@ from contextlib import asynccontextmanager
 from typing import Any, Final, TypeVar
 
 from twisted.internet import reactor
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, DeferredQueue, succeed
 
 from tests.fakes import FakeEndpointer
 from voicemedia.config import Config, Grpc, Limits, Stream
@@ -30,6 +30,8 @@ class Measuring:
 
     def __init__(self) -> None:
         self.live = 0
+        self.closed: DeferredQueue[None] = DeferredQueue()
+        "Gets an entry whenever somebody has stopped listening."
 
     def start(self) -> Deferred[None]:
         return succeed(None)
@@ -63,6 +65,7 @@ class Listening:
 
     def close(self) -> None:
         self._owner.live -= 1
+        self._owner.closed.put(None)
 
 
 def clock_ms() -> int:

@@ -34,7 +34,10 @@ class CountingReactor:
 
 
 async def whose() -> threading.Thread:
-    await asyncio.sleep(0)
+    loop = asyncio.get_running_loop()
+    turn = loop.create_future()
+    loop.call_soon(turn.set_result, None)
+    await turn
     return threading.current_thread()
 
 

@@ -222,6 +222,7 @@ class Call:
                 yield _Response()
             while (response := await self._out.get()) is not None:
                 if self.switches.delay_s:
+                    # The slowness the test has asked for, not a wait for anything.
                     await asyncio.sleep(self.switches.delay_s)
                 yield response
             if not self.failed.done():
@@ -331,6 +332,7 @@ class Call:
         if self._ear is None:
             raise Refused(grpc.StatusCode.INVALID_ARGUMENT, "The first request must contain streaming_config only.")
         if self.switches.finals_on_finish_s:
+            # As above: asked for by the test.
             await asyncio.sleep(self.switches.finals_on_finish_s)
         self._say(self._ear.finish(), last=True)
         if self._is_stalled():
