@@ -24,7 +24,7 @@ def guarded(method: Callable[P, None], lose: Lose) -> Callable[P, None]:
     def safe(*args: P.args, **kwargs: P.kwargs) -> None:
         try:
             method(*args, **kwargs)
-        except Exception:
+        except Exception:  # the code of agents and providers, strangers' among them: anything
             lose()
 
     return safe
@@ -71,7 +71,7 @@ class GuardedRecognizer:
             if (account := getattr(recognition, "account", None)) is not None:
                 self._accounts.append(account)
             return _GuardedRecognition(recognition, self._lose)
-        except Exception:
+        except Exception:  # as in `guarded`
             self._lose()
             return _Deaf()
 

@@ -139,7 +139,7 @@ def _plain(value: object) -> object:
         return {str(key): _plain(inner) for key, inner in value.items()}
     try:
         return repr(value)
-    except Exception:
+    except Exception:  # whatever an object's own code raises: the line is not lost for it
         return f"<{type(value).__name__} without repr>"
 
 

@@ -8,6 +8,7 @@ which may be ours or somebody else's.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -192,7 +193,8 @@ class Servers:
 
         :raises OSError: a port cannot be had; nothing listens then.
         """
-        try:
+        async with AsyncExitStack() as unless_both_listen:
+            unless_both_listen.push_async_callback(self.close)
             speech = SpeechToText(self._thread, self._sessions, self._max_s)
             self.speech_port = await self._serve(
                 SPEECH,
@@ -205,9 +207,7 @@ class Servers:
                 self._config.ingest_port,
                 lambda server: pb_grpc.add_StreamIngestServicer_to_server(ingest, server),
             )
-        except BaseException:
-            await self.close()
-            raise
+            unless_both_listen.pop_all()
         return self.ingest_port, self.speech_port
 
     async def _serve(self, name: str, port: int, add: Callable[[Any], None]) -> int:

@@ -171,7 +171,7 @@ class _Call:
         """Take a turn that has begun or changed."""
         try:
             self._turn(turn)
-        except Exception:
+        except Exception:  # of an agent's `logged`, or ours: no call is lost because it could not be written down
             self.log.failure("a turn was not recorded")
 
     def _turn(self, turn: Turn) -> None:
@@ -207,7 +207,7 @@ class _Call:
             writer, now_ms = self._history.writer, self._history.now_ms()
             counts = {name: int(total) for name, total in totals.items()}
             writer.put(Ended(self._identity.session, now_ms, self._key, why.value, self._turns, counts))
-        except Exception:
+        except Exception:  # as above
             self.log.failure("the end of a call was not recorded")
 
     def _logged(self) -> Day | None:
