@@ -42,6 +42,7 @@ PARTS: Final = (
         "Sessions of `/stt/stream`", "stt_stream", "The age of a guess at the client; then sessions opened and dropped."
     ),
     Part("From endpoint to final", "stt_latency", "Over sockets, against stand-ins that hear in no time."),
+    Part("The offline voice", "offline_voice", "espeak-ng in its child process: from a sentence to its first sound."),
     Part("What we add to a turn", "turn_latency", "Calls against stand-ins of model and voice that take no time."),
 )
 FAULTS: Final = "tests/test_stt_renewing.py"

@@ -6,8 +6,8 @@ The server runs in a process of its own, with a recognizer that understands at o
 stand-in and the voice's are in another: all instants are read from one clock. A turn carries a number, spoken by the
 voice as a level of mu-law that the caller knows it by; that also shows that the sound arrives bit for bit.
 
-- end of speech to request: from the last voiced packet sent to the question at the model, less the endpointing silence;
 - end of speech to request: from the last voiced packet sent to the question at the model, less the silence waited for;
+- first sentence to first sound: from the model's answer to the order at the voice, and from the voice's first byte to
   the first packet at the caller.
 """
 

@@ -3,14 +3,19 @@
 import audioop
 import os
 import signal
+import statistics
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import CancelledError, Deferred
 
+from tests.espeak_in_memory import EspeakInMemory
 from tests.in_reactor import in_reactor
+from tests.test_call import Stage
 from voicemedia.errors import ProviderError
 from voicemedia.tts.espeak import Espeak, Options, missing
 
@@ -41,6 +46,55 @@ async def test_a_sentence_sounds_at_the_rate_that_was_asked_for(voice: Espeak) -
     assert 0.8 < len(low) / 16000 < 2.5
     assert abs(len(high) / len(low) - 2) < 0.1
     assert audioop.rms(low, 2) > 500
+
+
+# --- sentence by sentence, first sound within 50 ms of the first sentence, streamed frames ---
+#
+# Time that passes on a busy machine says nothing, so the 50 ms are held in two halves. The house: on the fake clock,
+# the first frame leaves with the next tick, 20 ms, while the agent has not finished. The child: what it works for the
+# first sound, on the processor's own account, and that it gives sound as it is made.
+
+
+def test_the_first_sound_leaves_within_a_tick_of_the_first_sentence_while_the_second_is_being_thought_of() -> None:
+    stage = Stage()
+    voice: Any = EspeakInMemory()
+    stage.voice, thinking = voice, Deferred[None]()
+    stage.mind.answers = [thinking]
+    stage.begin().pass_ms(1000)
+    assert stage.leg.frames == 0
+    (floor,) = stage.mind.floors
+    floor.say("Good morning to you.")
+    stage.pass_ms(20)
+    assert stage.leg.frames > 0
+    stage.pass_ms(3000)
+    first = stage.leg.frames
+    floor.say("What did you have for breakfast?")
+    stage.pass_ms(20)
+    assert stage.leg.frames > first
+    thinking.callback(None)
+
+
+@pytest.mark.skipif(not Path("/proc/self/schedstat").exists(), reason="this kernel keeps no such account")
+@in_reactor
+async def test_the_child_works_for_the_first_sound_of_a_sentence_for_a_fraction_of_50_ms(voice: Espeak) -> None:
+    (pid,) = voice._children.pids
+    worked_ms: list[float] = []
+    for number in range(1, 22):
+        before_ms, first_ms = cpu_ms(pid), list[float]()
+
+        def put(_pcm: bytes, before_ms: float = before_ms, first_ms: list[float] = first_ms) -> None:
+            # The child may be further by now: more is counted than the first sound took, never less.
+            first_ms.append(cpu_ms(pid) - before_ms)
+
+        await voice.speak(f"You had {number} eggs and a slice of toast for breakfast.", 8000, put, unheard)
+        worked_ms.append(first_ms[0])
+    # About 0.5 ms; the median, because the first sentence loads the voice. 30 ms and the tick above make 50.
+    assert statistics.median(worked_ms) < 30
+
+
+def cpu_ms(pid: int) -> float:
+    """How long a process has been on a processor; waiting for one does not count."""
+    return int(Path(f"/proc/{pid}/schedstat").read_text().split()[0]) / 1e6
 
 
 @in_reactor
