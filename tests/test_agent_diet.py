@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from voicemedia.agent import diet
@@ -31,6 +32,9 @@ class Floor:
 
     def hang_up(self) -> None:
         self.events.append(("hang up", None))
+
+    def transfer(self, target: str) -> Deferred[None]:
+        raise AssertionError
 
     def words(self) -> str:
         return " ".join(str(text) for _, text in self.events)

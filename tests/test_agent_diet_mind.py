@@ -75,6 +75,9 @@ class Floor:
     def hang_up(self) -> None:
         self.hung_up = True
 
+    def transfer(self, target: str) -> Deferred[None]:
+        raise AssertionError
+
 
 class Talk:
     """A conversation at breakfast."""

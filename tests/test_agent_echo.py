@@ -1,5 +1,6 @@
 """Agent `echo`: each frame of the caller comes back, on the floor held last, until the call is over."""
 
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from voicemedia.agent import echo
@@ -24,6 +25,9 @@ class Floor:
         raise AssertionError(expected)
 
     def hang_up(self) -> None:
+        raise AssertionError
+
+    def transfer(self, target: str) -> Deferred[None]:
         raise AssertionError
 
 

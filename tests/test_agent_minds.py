@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.task import Clock
 
 from tests.clouds.gemini import Gemini
@@ -15,7 +15,7 @@ from tests.in_reactor import in_reactor
 from voicemedia.agent import gemini, openai
 from voicemedia.agent.chat import Memory
 from voicemedia.agent.model import Line
-from voicemedia.errors import ConfigError, ProviderError
+from voicemedia.errors import ConfigError, ProviderError, Unable
 from voicemedia.interfaces import Caller, Expected, Said
 from voicemedia.past import Day, Food, Past, PastTurn
 
@@ -45,6 +45,9 @@ class Floor:
     def hang_up(self) -> None:
         self.hung_up = True
 
+    def transfer(self, target: str) -> Deferred[None]:
+        return fail(Unable("this line cannot transfer calls"))
+
 
 class TransferringFloor(Floor):
     """A floor of a line that can transfer."""
@@ -53,10 +56,11 @@ class TransferringFloor(Floor):
         super().__init__()
         self.transferred: list[str] = []
 
-    def transfer(self, to: str) -> None:
-        if to == "+1":
-            raise ConnectionError("busy")
-        self.transferred.append(to)
+    def transfer(self, target: str) -> Deferred[None]:
+        if target == "+1":
+            return fail(Unable("busy"))
+        self.transferred.append(target)
+        return succeed(None)
 
 
 class Talk:
@@ -305,10 +309,9 @@ async def test_a_new_session_of_a_known_caller_is_greeted_and_what_was_said_is_k
 
 
 TRANSFERS = [
-    (TransferringFloor, "desk", "The caller is being connected."),
     (TransferringFloor, "boss", "The transfer failed: busy. Tell the caller so."),
     (TransferringFloor, "nobody", "There is nobody called nobody."),
-    (Floor, "desk", "This line cannot transfer calls. Tell the caller so."),
+    (Floor, "desk", "The transfer failed: this line cannot transfer calls. Tell the caller so."),
 ]
 
 
@@ -322,7 +325,17 @@ async def test_the_model_is_told_what_came_of_a_transfer(floor: type[Floor], to:
         assert talk.cloud.asked[1]["messages"][-1] == {"role": "tool", "tool_call_id": "call_1", "content": told}
         assert given.said == ["One moment."]
         if isinstance(given, TransferringFloor):
-            assert given.transferred == (["+4930123"] if to == "desk" else [])
+            assert given.transferred == []
+
+
+@BOTH
+@in_reactor
+async def test_after_a_transfer_the_model_has_nothing_more_to_say(module: Any) -> None:
+    call: Answer = {"name": "transfer", "arguments": {"to": "desk"}}
+    async with Talk(module, call, "Still here?", tools=("transfer",), transfer_to={"desk": "+4930123"}) as talk:
+        floor = TransferringFloor()
+        await talk.ask("the desk, please", floor)
+        assert (floor.said, floor.transferred, len(talk.cloud.asked)) == ([], ["+4930123"], 1)
 
 
 @in_reactor

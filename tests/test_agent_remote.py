@@ -12,14 +12,14 @@ import pytest
 from autobahn.twisted.websocket import WebSocketServerFactory, WebSocketServerProtocol
 from hypothesis import given
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred, succeed
 from twisted.internet.protocol import ProcessProtocol
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.in_reactor import in_reactor
 from voicemedia.agent import remote, remote_wire
-from voicemedia.errors import ProviderError, WireError
+from voicemedia.errors import ProviderError, Unable, WireError
 from voicemedia.interfaces import Caller, Expected, Goodbye, Said
 
 CALLER = Caller("C1", "fake", 8000, route="/fake", number="+4930", parameters={"first_name": "Asha"})
@@ -41,6 +41,10 @@ class Floor:
 
     def hang_up(self) -> None:
         self.events.append("hangs up")
+
+    def transfer(self, target: str) -> Deferred[None]:
+        self.events.append(f"transfers to {target}")
+        return succeed(None) if target == "+49" else fail(Unable("nobody answered"))
 
 
 class TheirAgent:
@@ -169,6 +173,21 @@ async def test_a_conversation(kind: str) -> None:
             "confidence": 0.9,
         }
         assert told["heard"] == {"event": "heard", "call": "C1", "turn": 1, "text": "Hello.", "complete": False}
+
+
+@BOTH
+@in_reactor
+async def test_a_caller_is_transferred_and_one_who_cannot_be_is_told_what_comes_then(kind: str) -> None:
+    async with Served(kind) as served:
+        served.theirs.answers |= {
+            "said": '{"say": "One moment.", "transfer": "+49"}',
+            "not_transferred": '{"say": "Sorry."}',
+        }
+        assert await served.say() == ["One moment.", "transfers to +49"]
+        served.theirs.answers["said"] = '{"transfer": "+1"}'
+        assert await served.say() == ["transfers to +1", "Sorry."]
+        (failed,) = [event for event in served.theirs.told if event["event"] == "not_transferred"]
+        assert failed == {"event": "not_transferred", "call": "C1", "turn": 3, "why": "nobody answered"}
 
 
 @BOTH

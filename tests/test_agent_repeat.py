@@ -2,6 +2,7 @@
 
 import msgspec
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from voicemedia.agent import repeat
@@ -26,6 +27,9 @@ class Floor:
         self.expected.append(expected)
 
     def hang_up(self) -> None:
+        raise AssertionError
+
+    def transfer(self, target: str) -> Deferred[None]:
         raise AssertionError
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from voicemedia.agent.diet_reading import Intent
 from voicemedia.agent.diet_table import KEYS, SCRIPT, State
@@ -33,6 +34,9 @@ class Floor:
 
     def hang_up(self) -> None:
         self.events.append("hangs up")
+
+    def transfer(self, target: str) -> Deferred[None]:
+        raise AssertionError
 
 
 def test_the_example_agent_holds_a_conversation() -> None:

@@ -262,10 +262,9 @@ class Traits:
 class Recognizer(Provider, Protocol):
     """A speech-to-text provider.
 
-    A recognizer that differs from `Traits()` has an attribute `traits`; one that hears certain languages only has
-    them in an attribute `languages` (BCP 47, the first is what it falls back to). A recognition that may lag behind its
-    caller has an attribute `backlog_ms`: the sound it has taken and not yet sent; one that is charged for has an
-    attribute `account` (`voicemedia.account.Account`), complete once it is closed.
+    One that differs from `Traits()` has an attribute `traits`; one that hears certain languages only, `languages` (BCP
+    47, the first is what it falls back to). A recognition that may lag behind its caller has an attribute `backlog_ms`:
+    the sound taken and not yet sent; one that is charged for, `account` (`account.Account`), complete once closed.
     """
 
     def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:
@@ -329,6 +328,9 @@ class Floor(Protocol):
     def hang_up(self) -> None:
         """End the call once everything said has been heard."""
 
+    def transfer(self, target: str) -> Deferred[None]:
+        """Connect the caller with somebody else once everything said has been heard; fails with `Unable`."""
+
 
 class Conversation(Protocol):
     """One caller's talk with an agent. A Deferred given back is cancelled when the caller interrupts."""
@@ -339,8 +341,8 @@ class Conversation(Protocol):
     def reply(self, said: Said, floor: Floor) -> Deferred[None]:
         """Answer one turn; sentences go to `floor.say` as they become known.
 
-        A reply cancelled before its Deferred has fired counts as not given: its words come again, in front of
-        the caller's next ones. One that has fired is not asked again, however little of it was heard.
+        One cancelled before its Deferred has fired counts as not given: its words come again, in front of the next
+        ones. One that has fired is not asked again, however little of it was heard.
         """
 
     def heard(self, text: str, *, complete: bool) -> None:

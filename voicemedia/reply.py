@@ -6,6 +6,7 @@ synthesizer still delivers goes nowhere. Sentences are synthesized in order, a f
 
 import re
 from collections.abc import Callable, Iterator
+from math import inf
 from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
@@ -22,6 +23,9 @@ PAUSE_MS: Final = 160
 "Silence between two sentences; synthesizers leave none at the end of theirs."
 AHEAD_MS: Final = 3_000
 "Sound beyond which the next sentence is not yet synthesized: what a barge-in would throw away."
+
+LONGEST_MOVE_MS: Final = 90_000
+"How long a transfer may take: the other end lets a telephone ring meanwhile."
 
 
 class Sentence:
@@ -70,9 +74,11 @@ class Sentence:
 class _Move:
     """What the agent wants done with the caller, and the agent's Deferred for it."""
 
-    __slots__ = ("act", "asked")
+    __slots__ = ("act", "asked", "until_ms", "work")
 
     def __init__(self) -> None:
+        self.until_ms: float = inf
+        self.work: Deferred[None] | None = None
         self.act: Callable[[], Deferred[None]] | None = None
         self.asked: Deferred[None] | None = None
 
@@ -214,18 +220,26 @@ class Reply:
         # A sentence that waits until less sound lies ahead waits for us, not for somebody; a telephone may ring long.
         return self._owed() and self._move.asked is None and now_ms - self._progress_ms >= patience_ms
 
-    def move(self, now_ms: int) -> None:
-        """Hand the caller over as the agent asked, when nothing is left to be heard before."""
-        act = self._move.act
+    def move(self, now_ms: int) -> bool:
+        """Hand the caller over as the agent asked, when nothing is left to be heard before; whether it begins now."""
+        move, act = self._move, self._move.act
+        if now_ms >= move.until_ms and move.work is not None:
+            work, move.until_ms = move.work, inf
+            self._moved(Failure(Unable("nobody answered in time")), move.asked)  # type: ignore[no-untyped-call]
+            work.cancel()
         if act is None or self._speaking is not None or self._next < len(self.sentences):
-            return
-        if self.alive and self._playout.played(now_ms):
-            self._move.act = None
-            maybeDeferred(act).addBoth(self._moved)
+            return False
+        if not self.alive or not self._playout.played(now_ms):
+            return False
+        move.act, move.until_ms = None, now_ms + LONGEST_MOVE_MS
+        move.work = maybeDeferred(act)
+        move.work.addBoth(self._moved, move.asked)
+        return move.asked is not None
 
-    def _moved(self, result: Failure | None) -> None:
+    def _moved(self, result: Failure | None, asked: Deferred[None] | None) -> None:
         self._progress_ms = self._clock()
-        asked, self._move.asked = self._move.asked, None
+        if asked is self._move.asked:
+            self._move.asked = None
         if asked is not None and not asked.called:
             # A floor that was taken away meanwhile asks nobody how it went.
             asked.callback(result)

@@ -121,7 +121,8 @@ class Speaker:
         if reply is None:
             return
         reply.advance()
-        reply.move(now_ms)
+        if reply.move(now_ms):
+            self._tell(Event.ANNOUNCEMENT_BEGAN)  # what the caller says while it rings takes nothing back
         while (sentence := reply.began(now_ms)) is not None:
             self._begun(reply, interruptible=sentence.interruptible)
         if reply.sound_began:
@@ -132,14 +133,17 @@ class Speaker:
         if reply.ended(now_ms):
             self._finish(reply)
         elif reply.stuck(now_ms, patience_ms):
-            self._metrics.provider_failed("agent" if reply.answer is not None else "tts")
-            self.log.warn(
-                "call {call}: no answer within {patience_ms} ms", call=self._leg.caller.call_id, patience_ms=patience_ms
-            )
-            if reply.answer is None and self._follower.reads:
-                self._go_on_in_writing(reply, "it is silent")
-            else:
-                self._tell(Event.FAILED)
+            self._stuck(reply, patience_ms)
+
+    def _stuck(self, reply: Reply, patience_ms: int) -> None:
+        self._metrics.provider_failed("agent" if reply.answer is not None else "tts")
+        self.log.warn(
+            "call {call}: no answer within {patience_ms} ms", call=self._leg.caller.call_id, patience_ms=patience_ms
+        )
+        if reply.answer is None and self._follower.reads:
+            self._go_on_in_writing(reply, "it is silent")
+        else:
+            self._tell(Event.FAILED)
 
     def _go_on_in_writing(self, reply: Reply, reason: str) -> None:
         self._follower.voiceless(reason)

@@ -1,16 +1,16 @@
 """A conversation a language model holds: history as it was heard, sentences spoken while the rest is being written."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.logger import Logger
 
 from voicemedia.agent.http_model import ModelOptions
 from voicemedia.agent.model import Line, Model, Prompt, Tool, ToolCall
 from voicemedia.agent.sentences import Sentences
-from voicemedia.errors import ConfigError
+from voicemedia.errors import ConfigError, Unable
 from voicemedia.interfaces import Agent, Caller, Conversation, Expected, Floor, Goodbye, Said
 from voicemedia.past import Day, Food, Past
 
@@ -176,7 +176,8 @@ class Chat:
         self._model, self._options, self._instructions = model, options, instructions
         self._tools = options.declared()
         self.memory = Memory()
-        self._comes_back = False
+        self._comes_back = self._gone = False
+        "Whether the session was begun earlier; whether the caller has been transferred."
         self.foods: list[Mapping[str, Any]] = []
         "What `log_food` wrote down: meal, food, amount, unit."
 
@@ -222,7 +223,7 @@ class Chat:
             for _ in range(MOST_ROUNDS):
                 said, calls = await self._round(floor, asides)
                 results = await self._do(calls, floor)
-                if not results or ("hang_up" in {call.name for call in calls} and said):
+                if not results or self._gone or ("hang_up" in {call.name for call in calls} and said):
                     return
                 asides = (*asides, Line("agent", said, calls), *results)
         except CancelledError:
@@ -266,21 +267,16 @@ class Chat:
         return await self._transfer(str(call.arguments.get("to", "")), floor)
 
     async def _transfer(self, name: str, floor: Floor) -> str:
-        transfer: Callable[[str], Any] | None = getattr(floor, "transfer", None)
         number = self._options.transfer_to.get(name)
         if number is None:
             return f"There is nobody called {name}."
-        if transfer is None:
-            return "This line cannot transfer calls. Tell the caller so."
         try:
-            await maybeDeferred(transfer, number)
-        except CancelledError:
-            raise
-        except Exception as error:
-            # Whatever keeps the line from it, the model can tell the caller.
+            await floor.transfer(number)
+        except Unable as error:
             self.log.warn("transfer to {name} failed: {reason}", name=name, reason=str(error))
             return f"The transfer failed: {error}. Tell the caller so."
-        return "The caller is being connected."
+        self._gone = True
+        return "The caller has been connected."
 
 
 def _food(arguments: Mapping[str, Any]) -> Food:

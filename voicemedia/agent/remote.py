@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from voicemedia.agent import remote_wire as wire
 from voicemedia.agent.sentences import Sentences
 from voicemedia.config import secret
-from voicemedia.errors import ConfigError, ProviderError, WireError
+from voicemedia.errors import ConfigError, ProviderError, Unable, WireError
 from voicemedia.interfaces import Agent, Caller, Conversation, Floor, Goodbye, Said
 from voicemedia.web.posting import Poster
 from voicemedia.web.trouble import Trouble
@@ -120,6 +120,7 @@ class Turn:
         self.done: Deferred[None] = Deferred(self._cancelled)
         self.stop: Any = lambda: None
         "Ends what the line does for this turn; set by the line."
+        self.transfer_to = ""
         self._patience = reactor.callLater(answer_s, self._overdue)
 
     @property
@@ -139,6 +140,7 @@ class Turn:
             self._floor.say(sentence, interruptible=command.interruptible)
         if command.hang_up:
             self._floor.hang_up()
+        self.transfer_to = command.transfer or self.transfer_to
         if command.done:
             self.finish()
 
@@ -196,15 +198,30 @@ class RemoteTalk:
         self._line.close()
 
     def _ask(self, event: wire.Event, floor: Floor) -> Deferred[None]:
-        turn, number = self._agent.turn(floor), self._number
-
         def interrupted(failure: Failure) -> Failure:
             if failure.check(CancelledError):
-                self._line.tell(wire.interrupted(self._call, number))
+                self._line.tell(wire.interrupted(self._call, self._number))
             return failure
 
+        return self._take_turn(event, floor).addErrback(interrupted)
+
+    def _take_turn(self, event: wire.Event, floor: Floor) -> Deferred[None]:
+        turn = self._agent.turn(floor)
         self._line.ask(event, turn)
-        return turn.done.addErrback(interrupted)
+        return turn.done.addCallback(lambda _: self._hand_over(turn.transfer_to, floor))
+
+    def _hand_over(self, target: str, floor: Floor) -> Deferred[None]:
+        """Connect the caller with whom the agent named; if that cannot be, the agent has another turn."""
+        if not target:
+            return succeed(None)
+
+        def stays(failure: Failure) -> Deferred[None]:
+            failure.trap(Unable)
+            self._number += 1
+            why = failure.getErrorMessage()
+            return self._take_turn(wire.not_transferred(self._call, self._number, why), floor)
+
+        return floor.transfer(target).addErrback(stays)
 
 
 class HttpLine:

@@ -30,6 +30,8 @@ class Command(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     say: str = ""
     interruptible: bool = True
     hang_up: bool = False
+    transfer: str = ""
+    "A number or an address the caller is to be connected with when this answer is complete and heard."
     done: bool = False
     "This turn's answer is complete."
 
@@ -76,6 +78,11 @@ def said(call: str, turn: int, words: Said) -> Event:
     """The caller has said or pressed something; both empty: was not understood."""
     told = {"text": words.text, "keys": words.keys, "confidence": round(words.confidence, 3)}
     return {"event": "said", "call": call, "turn": turn, **told}
+
+
+def not_transferred(call: str, turn: int, why: str) -> Event:
+    """The caller is still here, and the agent has the floor."""
+    return {"event": "not_transferred", "call": call, "turn": turn, "why": why}
 
 
 def interrupted(call: str, turn: int) -> Event:
