@@ -63,6 +63,14 @@ def test_what_is_said_is_in_the_database_soon(desk: Desk) -> None:
     desk.pass_s(0.2)
     assert desk.database.texts() == ["one", "two"]
     assert desk.writer.waiting_bytes == 0
+    assert desk.writer.read() == {
+        "written": 2,
+        "lost": 0,
+        "refused": 0,
+        "pending": 0,
+        "spooled_bytes": 0,
+        "spool_limit_bytes": 1 << 20,
+    }
 
 
 def test_nothing_is_done_while_nothing_is_said(desk: Desk) -> None:
@@ -167,8 +175,10 @@ def test_a_full_spool_keeps_the_newest_in_memory_and_loses_what_is_beyond(desk_o
     desk.pass_s(3)
     assert "MiB wait already" in desk.writer.trouble
     assert desk.writer.lost == 5
+    read = desk.writer.read()
+    assert (read["lost"], read["pending"], read["written"]) == (5, MAX_PENDING, 0)
     desk.database.away = ""
-    desk.spool._max_bytes = 1 << 30
+    desk.spool.max_bytes = 1 << 30
     desk.pass_s(10)
     assert desk.database.texts()[:2] == ["in the spool", "turn 0"]
     assert len(desk.database.texts()) == MAX_PENDING + 1

@@ -63,6 +63,34 @@ def test_live_calls_are_asked_for_at_each_scrape() -> None:
     assert samples(metrics)["voicemedia_calls_active{route=/vendor-stream}"] == 7
 
 
+def test_voices_that_were_replaced_are_counted() -> None:
+    metrics = Metrics()
+    metrics.voices = lambda: {"elevenlabs": {"failures": {"busy": 2, "silent": 1}, "failovers": 3}}
+    found = samples(metrics)
+    assert found["voicemedia_tts_failures_total{code=busy,provider=elevenlabs}"] == 2
+    assert found["voicemedia_tts_failovers_total{provider=elevenlabs}"] == 3
+
+
+def test_what_history_lost_and_what_waits_is_told_where_history_is_written() -> None:
+    metrics = Metrics()
+    assert not any("history" in name for name in samples(metrics))
+    metrics.history = lambda: {
+        "written": 7,
+        "lost": 1,
+        "refused": 2,
+        "pending": 3,
+        "spooled_bytes": 4096,
+        "spool_limit_bytes": 1 << 20,
+    }
+    found = samples(metrics)
+    assert found["voicemedia_history_records_written_total"] == 7
+    assert found["voicemedia_history_records_lost_total"] == 1
+    assert found["voicemedia_history_records_refused_total"] == 2
+    assert found["voicemedia_history_records_pending"] == 3
+    assert found["voicemedia_history_spooled_bytes"] == 4096
+    assert found["voicemedia_history_spool_limit_bytes"] == 1 << 20
+
+
 def test_the_process_itself_is_measured() -> None:
     assert samples(Metrics())["process_resident_memory_bytes"] > 1_000_000
 

@@ -48,6 +48,25 @@ def test_the_preferred_voice_speaks_alone() -> None:
     assert call.clock.getDelayedCalls() == []
 
 
+def test_sentences_taken_over_are_counted_by_the_voice_that_failed() -> None:
+    call = Call()
+    for broke in (ProviderError("busy", code="busy"), ProviderError("busy", code="busy"), None):
+        call.speak()
+        call.first.fail(broke) if broke else call.first.deliver()
+        call.second.deliver() if broke else None
+    first, second = (mouth.read() for mouth in call.voice.mouths)
+    assert first == {"failures": {"busy": 2}, "failovers": 2, "breaker": "closed"}
+    assert second == {"failures": {}, "failovers": 0, "breaker": "closed"}
+
+
+def test_a_sentence_whose_end_alone_was_missing_is_no_failover() -> None:
+    call = Call()
+    call.speak("Ok")
+    call.first.deliver(words=1, finish=False)
+    call.first.fail()
+    assert (call.second.spoken, call.voice.mouths[0].failovers) == ([], 0)
+
+
 def test_a_voice_that_fails_at_once_is_replaced() -> None:
     call = Call()
     call.speak()
@@ -175,5 +194,6 @@ def test_a_voice_whose_key_is_missing_is_left_out() -> None:
     joined = voices.of_route(["a", "b"], {})
     assert isinstance(joined, FailoverVoice)
     assert [mouth.name for mouth in joined.mouths] == ["a", "b"]
+    assert list(voices.read()) == ["a", "b"]
     assert voices.of_route(["a", "b"], {"tts.a": "no key"}) is second
     assert voices.of_route(["none"], {}) is None

@@ -39,6 +39,23 @@ CHARGED: Final = (
     ("cost_usd", "stt_route_cost_usd", "What that costs by the configured rates, in US dollars."),
 )
 "The same for what `costs` gives."
+SPOKEN: Final = (
+    ("failures", "tts_failures", "Sentences a voice that has a deputy failed at, by code."),
+    ("failovers", "tts_failovers", "Sentences the next voice had to say in its place, all or the rest."),
+)
+"The same for what `voices` gives."
+REMEMBERED: Final = (
+    ("written", "history_records_written", "Records that left the spool: for the database, or refused by it."),
+    ("lost", "history_records_lost", "Records that neither memory nor spool could keep."),
+    ("refused", "history_records_refused", "Records the database did not take; they are in the spool's `refused`."),
+)
+"The same for what `history` gives."
+WAITING: Final = (
+    ("pending", "history_records_pending", "Records in memory that are not yet in the spool."),
+    ("spooled_bytes", "history_spooled_bytes", "What waits on the disk for the database."),
+    ("spool_limit_bytes", "history_spool_limit_bytes", "What the spool may hold: history.spool_mb."),
+)
+"The same for what only is at the moment."
 
 
 class Histogram:
@@ -84,12 +101,14 @@ class Metrics:
         "frames_in",
         "frames_late",
         "frames_out",
+        "history",
         "live_by_route",
         "live_sessions",
         "peers_denied",
         "providers_failed",
         "recognizers",
         "turns",
+        "voices",
         "wire_errors",
     )
 
@@ -116,6 +135,10 @@ class Metrics:
         "Asked at each scrape: what each recognizer has done and cost."
         self.costs: Callable[[], Mapping[str, Mapping[str, Mapping[str, float]]]] = dict
         "Asked at each scrape: what each has cost, by the way in."
+        self.voices: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
+        "Asked at each scrape: how voices that have deputies fared."
+        self.history: Callable[[], Mapping[str, int]] = dict
+        "Asked at each scrape: how the writing of history goes; empty: none is written."
         self._replies: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(REPLY_BUCKETS_MS))
         self._lag = Histogram(LAG_BUCKETS_MS)
         # The registry of our own: two services in one process (tests) must not share numbers.
@@ -155,6 +178,8 @@ class Metrics:
         yield _labeled("wire_errors", "Messages that broke the protocol.", ("carrier", "kind"), self.wire_errors)
         yield _labeled("providers_failed", "Failures of providers in calls.", ("provider",), self.providers_failed)
         yield from self._of_recognizers()
+        yield from self._of_voices()
+        yield from self._of_history()
         active = GaugeMetricFamily("voicemedia_calls_active", "Calls that are on.", labels=("route",))
         for route, calls in self.live_by_route().items():
             active.add_metric((route,), calls)
@@ -191,6 +216,21 @@ class Metrics:
             }
             yield _labeled(name, what, ("route", "provider"), charges)
         yield _labeled("stt_failures", "Streams that failed, by code.", ("provider", "code"), failures)
+
+    def _of_voices(self) -> Iterator[Metric]:
+        voices = self.voices()
+        (failures, failed, what), (failovers, replaced, whose) = SPOKEN
+        codes = {(voice, code): count for voice, each in voices.items() for code, count in each[failures].items()}
+        yield _labeled(failed, what, ("provider", "code"), codes)
+        yield _labeled(replaced, whose, ("provider",), {voice: each[failovers] for voice, each in voices.items()})
+
+    def _of_history(self) -> Iterator[Metric]:
+        counts = self.history()
+        if counts:
+            for key, name, what in REMEMBERED:
+                yield CounterMetricFamily(f"voicemedia_{name}", what, value=counts[key])
+            for key, name, what in WAITING:
+                yield GaugeMetricFamily(f"voicemedia_{name}", what, value=counts[key])
 
     def describe(self) -> Iterator[Metric]:
         """Name what may be collected: nothing, so that registering asks for no numbers."""

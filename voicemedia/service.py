@@ -77,6 +77,9 @@ class MediaServer(MultiService):
         self._voices = Voices(self._providers, reactor)
         self.metrics.recognizers = self._recognizers.read
         self.metrics.costs = self._recognizers.costs
+        self.metrics.voices = self._voices.read
+        if self.history is not None:
+            self.metrics.history = self.history.writer.read
         self.speech = SpeechService(config, reactor, self._ticker.now_ms, self._recognizers, self.troubles)
         self.gateways = Gateways(config, reactor, self._ticker.now_ms, self.speech.gateway_sessions())
         self.sip: Bridge | None = (

@@ -27,7 +27,7 @@ class Spool:
     """The files of one server, below `folder`."""
 
     def __init__(self, folder: Path, max_bytes: int) -> None:
-        self._root, self._max_bytes = folder, max_bytes
+        self._root, self.max_bytes = folder, max_bytes
         self._folder = folder
         self._lock = self._file = -1
         self._files: dict[int, int] = {}
@@ -74,8 +74,8 @@ class Spool:
         :raises SpoolFull: too much waits already; nothing was added.
         :raises OSError: the disk is full or broken; nothing was added.
         """
-        if self.waiting_bytes + len(lines) > self._max_bytes:
-            raise SpoolFull(f"{self._folder}: {self._max_bytes >> 20} MiB wait already")
+        if self.waiting_bytes + len(lines) > self.max_bytes:
+            raise SpoolFull(f"{self._folder}: {self.max_bytes >> 20} MiB wait already")
         if self._open is None or self._files[self._open] >= FILE_BYTES:
             self._begin_file()
         number = self._open

@@ -89,6 +89,17 @@ class WriteBehind:
         """Tell how much is not yet in the database."""
         return self._spool.waiting_bytes
 
+    def read(self) -> dict[str, int]:
+        """Return how the writing goes; what an earlier life of the spool left is in `spooled_bytes` alone."""
+        return {
+            "written": self._written,
+            "lost": self.lost,
+            "refused": self.refused,
+            "pending": len(self._pending),
+            "spooled_bytes": self.waiting_bytes,
+            "spool_limit_bytes": self._spool.max_bytes,
+        }
+
     def settled(self) -> Deferred[None]:
         """Fire when everything put so far is in the database.
 

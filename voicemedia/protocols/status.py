@@ -116,6 +116,8 @@ def stats(world: World) -> dict[str, object]:
         },
         "recognizers": world.recognizers.read() if world.recognizers else {},
         "costs": world.recognizers.costs() if world.recognizers else {},
+        "voices": metrics.voices(),
+        "history": metrics.history(),
         "turns": metrics.turns,
         "errors": errors,
         "provider_failures": dict(metrics.providers_failed),

@@ -1,5 +1,6 @@
 """Several voices as one: when one fails, in mid-sentence too, the next says the rest."""
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -23,11 +24,23 @@ class Mouth:
     voice: Synthesizer
     name: str
     breaker: Breaker = field(default_factory=lambda: Breaker(Trip()))
+    failures: Counter[str] = field(default_factory=Counter)
+    "Sentences it failed at, by code."
+    failovers: int = 0
+    "Sentences the next voice had to say in its place, all or the rest."
 
     @property
     def trouble(self) -> str:
         """Why it is not used; empty when it is."""
         return self.breaker.trouble or self.voice.trouble
+
+    def read(self) -> dict[str, object]:
+        """Return all counts."""
+        return {
+            "failures": dict(self.failures),
+            "failovers": self.failovers,
+            "breaker": self.breaker.trouble or "closed",
+        }
 
 
 class FailoverVoice:
@@ -77,11 +90,15 @@ class FailoverVoice:
 
     async def _speak(self, saying: Saying, around: Surroundings) -> None:
         why = ProviderError("no voice is configured", retryable=False)
+        failed: Mouth | None = None
         for mouth in self._candidates():
+            if failed is not None:
+                failed.failovers += 1
             try:
                 await self._try(mouth, saying, around)
             except ProviderError as error:
-                why = error
+                why, failed = error, mouth
+                mouth.failures[error.code] += 1
                 mouth.breaker.failed(error, self._now_ms())
                 self.log.warn(
                     "voice {voice} failed ({code}) after {said_ms} ms of a sentence: {reason}",
