@@ -25,6 +25,8 @@ SHARED = {
     "account",
     "past",
     "switching",
+    "keyed",
+    "between",
 }
 "What every room may use."
 
@@ -47,6 +49,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "utterance": {"interfaces"},
     "reply": {*SHARED},
     "account": set(),
+    "keyed": {"config", "errors"},
+    "between": {"interfaces"},
     "diary": {"account"},
     "past": set(),
     "speaker": {*SHARED, "turns", "reply", "following"},

@@ -13,7 +13,7 @@ from tests.clouds.web import serve
 from tests.hearing import Notes, frames_of, speak
 from tests.in_reactor import in_reactor
 from voicemedia.interfaces import Expected
-from voicemedia.stt.scribe import Options, ScribeRecognizer, missing
+from voicemedia.stt.scribe import Options, make, missing
 from voicemedia.stt.scribe_wire import read_answer
 from voicemedia.stt.words import confidence_of, text_of
 
@@ -30,9 +30,7 @@ class Served:
         self.cloud = ElevenLabs(reactor, ear or TimelineEar(WORDS), mishaps=mishaps, key="xi-secret")
         self.port = serve(self.cloud.root, reactor)
         url = f"http://127.0.0.1:{self.port.getHost().port}"
-        self.recognizer = ScribeRecognizer(
-            Options(base_url=url, key_env="TEST_XI_KEY", **options), reactor, lambda: 0.0
-        )
+        self.recognizer = make(Options(base_url=url, key_env="TEST_XI_KEY", **options), reactor, lambda: 0.0)
         self.notes = Notes()
         self.rate_hz = rate_hz
         self.cloud.scribe.on_asked = self.notes.look

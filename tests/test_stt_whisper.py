@@ -15,7 +15,7 @@ from tests.hearing import Notes, frames_of, speak
 from tests.in_reactor import in_reactor
 from voicemedia.interfaces import Expected
 from voicemedia.providers import load
-from voicemedia.stt.whisper import Options, WhisperRecognizer, missing
+from voicemedia.stt.whisper import Options, make, missing
 
 RATE_HZ = 8000
 WORDS = [("go", 0.2, 0.5), ("forward", 0.5, 1.1), ("ten", 1.3, 1.6), ("meters", 1.7, 2.4)]
@@ -32,7 +32,7 @@ class Served:
         self.port = serve(self.cloud, reactor)
         options = {"key_env": "", "patience_s": 5, **options}
         url = f"http://127.0.0.1:{self.port.getHost().port}/v1"
-        self.recognizer = WhisperRecognizer(Options(base_url=url, **options), reactor, lambda: 0.0)
+        self.recognizer = make(Options(base_url=url, **options), reactor, lambda: 0.0)
         self.notes = Notes()
         self.cloud.on_asked = self.notes.look
 
@@ -199,7 +199,7 @@ async def test_the_key_goes_out_as_bearer_and_is_shown_nowhere(monkeypatch: pyte
     async with Served(key="sk-secret", key_env="TEST_WHISPER_KEY") as served:
         await served.say()
         assert served.notes.error is None
-        assert "sk-secret" not in repr(served.recognizer.__dict__["_options"])
+        assert "sk-secret" not in repr(served.recognizer._service.options)
 
 
 def test_a_key_that_is_absent_is_missing() -> None:

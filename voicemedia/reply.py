@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.python.failure import Failure
 
 from voicemedia.audio.playout import Playout
+from voicemedia.between import speak_between
 from voicemedia.errors import Unable
 from voicemedia.interfaces import FRAME_MS, Expected, Surroundings, Synthesizer
 from voicemedia.switching import UNSWITCHED, Switching
@@ -294,12 +295,9 @@ class Reply:
 
     def _synthesize(self, synthesizer: Synthesizer, sentence: Sentence) -> Deferred[None]:
         order = (sentence.text, self._rate_hz, self._put, sentence.word)
-        between: Callable[..., Deferred[None]] | None = getattr(synthesizer, "speak_between", None)
-        if between is None:
-            return maybeDeferred(synthesizer.speak, *order)
         before = " ".join(earlier.text for earlier in self.sentences[: self._next - 1])
         following = self.sentences[self._next] if self._next < len(self.sentences) else None
-        return maybeDeferred(between, *order, Surroundings(before, following.text if following else ""))
+        return speak_between(synthesizer, order, Surroundings(before, following.text if following else ""))
 
     def _working(self) -> bool:
         return self._owed() or self._next < len(self.sentences)

@@ -29,13 +29,10 @@ from tests.clouds.web import (
     Mishaps,
     add_common_arguments,
     answer,
-    break_off,
     ear_of,
-    later,
     mishaps_of,
     read_form,
     read_wav,
-    reset,
     serve,
 )
 from voicemedia.audio.g711 import decode_mulaw
@@ -84,7 +81,7 @@ class Scribe(Cloud):
             return answer(request, field_error("file", str(refused), "value_error"), 422)
         self.asked.append(form)
         self.on_asked()
-        return self._reply(request, mishap, transcript(self.ear.hear(pcm, rate_hz), mishap))
+        return self.reply(request, mishap, transcript(self.ear.hear(pcm, rate_hz), mishap))
 
     def _sound(self, form: Form) -> tuple[bytes, int]:
         if form.one("model_id") not in MODELS:
@@ -97,15 +94,6 @@ class Scribe(Cloud):
         if form.one("file_format", "other") == "pcm_s16le_16":
             return file.raw, 16000
         return read_wav(file.raw)
-
-    def _reply(self, request: Any, mishap: str, body: dict[str, Any]) -> int:
-        if mishap == "slow":
-            return later(self.reactor, self.slow_s, request, lambda: answer(request, body))
-        if mishap in ("half_closed", "stalled"):
-            return break_off(request, close=mishap == "half_closed")
-        if mishap == "reset":
-            return reset(request)
-        return answer(request, b"\x00{]garbage" if mishap == "garbage" else body)
 
 
 def listed(heard: Sequence[Heard]) -> list[dict[str, Any]]:

@@ -18,12 +18,10 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from tests.clouds.mouths import Mouth, Voiced
-from tests.clouds.web import Mishaps, answer, later, reset
+from tests.clouds.web import Mishaps, answer, later, reset, write_in_pieces
 from voicemedia.audio.g711 import encode_mulaw
 
 Refusals = Mapping[str, tuple[int, dict[str, Any]]]
-ODD_PIECE = 1_601
-"Bytes written at once: a sample is split in every other piece."
 
 
 def encoding_of(output_format: str) -> tuple[int, Callable[[bytes], bytes]]:
@@ -120,15 +118,7 @@ class Stream(Resource):
         if mishap == "empty":
             request.finish()
             return
-        # With a length, a connection closed too early is not taken for the end.
-        request.setHeader("content-length", str(len(octets)))
-        end = len(octets) // 2 if mishap in ("cut", "stalled") else len(octets)
-        for start in range(0, end, ODD_PIECE):
-            request.write(octets[start : min(end, start + ODD_PIECE)])
-        if mishap == "cut":
-            request.channel.loseConnection()
-        elif mishap != "stalled":
-            request.finish()
+        write_in_pieces(request, octets, mishap)
 
 
 class Contexts(WebSocketServerProtocol):

@@ -17,13 +17,10 @@ from tests.clouds.web import (
     Form,
     add_common_arguments,
     answer,
-    break_off,
     ear_of,
-    later,
     mishaps_of,
     read_form,
     read_wav,
-    reset,
     serve,
 )
 
@@ -69,7 +66,7 @@ class OpenAiAudio(Cloud):
         self.asked.append(form)
         self.on_asked()
         heard = self.ear.hear(pcm, rate_hz)
-        return self._reply(request, mishap, verbose(heard, len(pcm) / 2 / rate_hz, mishap))
+        return self.reply(request, mishap, verbose(heard, len(pcm) / 2 / rate_hz, mishap))
 
     def _sound(self, form: Form) -> tuple[bytes, int]:
         file = form.files.get("file")
@@ -83,15 +80,6 @@ class OpenAiAudio(Cloud):
         if len(pcm) < rate_hz // 5:
             raise ValueError("Audio file is too short. Minimum audio length is 0.1 seconds.")
         return pcm, rate_hz
-
-    def _reply(self, request: Request, mishap: str, body: dict[str, Any]) -> int:
-        if mishap == "slow":
-            return later(self.reactor, self.slow_s, request, lambda: answer(request, body))
-        if mishap in ("half_closed", "stalled"):
-            return break_off(request, close=mishap == "half_closed")
-        if mishap == "reset":
-            return reset(request)
-        return answer(request, b"\x00{]garbage" if mishap == "garbage" else body)
 
 
 def verbose(heard: Sequence[Heard], duration_s: float, variant: str = "") -> dict[str, Any]:

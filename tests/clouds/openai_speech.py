@@ -14,10 +14,9 @@ from typing import Any
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
-from tests.clouds.elevenlabs_speech import ODD_PIECE
 from tests.clouds.mouths import Mouth, Voiced, mouth_named
 from tests.clouds.openai_audio import REFUSALS, error
-from tests.clouds.web import Mishaps, answer, later, reset, serve
+from tests.clouds.web import Mishaps, answer, later, reset, serve, write_in_pieces
 
 PCM_HZ = 24_000
 WAV_HEADER = b"RIFF\xff\xff\xff\xffWAVEfmt " + struct.pack("<IHHIIHH", 16, 1, 1, 16_000, 32_000, 2, 16)
@@ -73,14 +72,7 @@ class OpenAiSpeech(Resource):
         if mishap == "wav":
             octets = WAV_HEADER + b"data\xff\xff\xff\xff" + octets
         request.setHeader("content-type", "audio/wav" if mishap == "wav" else "audio/pcm")
-        request.setHeader("content-length", str(len(octets)))
-        end = len(octets) // 2 if mishap in ("cut", "stalled") else len(octets)
-        for start in range(0, end, ODD_PIECE):
-            request.write(octets[start : min(end, start + ODD_PIECE)])
-        if mishap == "cut":
-            request.channel.loseConnection()
-        elif mishap != "stalled":
-            request.finish()
+        write_in_pieces(request, octets, mishap)
 
 
 def add_arguments(parser: ArgumentParser) -> None:

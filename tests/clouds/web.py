@@ -17,6 +17,9 @@ from twisted.web.server import NOT_DONE_YET, Site
 
 from tests.clouds.ears import Ear, ear_named
 
+ODD_PIECE = 1_601
+"Bytes written at once: a sample is split in every other piece."
+
 
 @dataclass
 class Form:
@@ -86,6 +89,19 @@ def answer(request: Any, body: Any, status: int = 200, headers: dict[str, str] |
     return NOT_DONE_YET
 
 
+def write_in_pieces(request: Any, octets: bytes, mishap: str) -> None:
+    """Answer with sound, in pieces that respect no sample; `cut` and `stalled` end in the middle of it."""
+    # With a length, a connection closed too early is not taken for the end.
+    request.setHeader("content-length", str(len(octets)))
+    end = len(octets) // 2 if mishap in ("cut", "stalled") else len(octets)
+    for start in range(0, end, ODD_PIECE):
+        request.write(octets[start : min(end, start + ODD_PIECE)])
+    if mishap == "cut":
+        request.channel.loseConnection()
+    elif mishap != "stalled":
+        request.finish()
+
+
 def break_off(request: Any, *, close: bool) -> int:
     """Answer in part; then close the socket, or say nothing more and keep it open."""
     request.setHeader("content-type", "application/json")
@@ -142,6 +158,16 @@ class Cloud(Resource):
         self.connections.add(request.getClientAddress())
         request.notifyFinish().addErrback(self._count_left)
         return self.mishaps.next()
+
+    def reply(self, request: Any, mishap: str, body: dict[str, Any]) -> int:
+        """Answer with JSON, unless the mishap is one of those any service may have."""
+        if mishap == "slow":
+            return later(self.reactor, self.slow_s, request, lambda: answer(request, body))
+        if mishap in ("half_closed", "stalled"):
+            return break_off(request, close=mishap == "half_closed")
+        if mishap == "reset":
+            return reset(request)
+        return answer(request, b"\x00{]garbage" if mishap == "garbage" else body)
 
     def _count_left(self, _failure: Any) -> None:
         self.left += 1

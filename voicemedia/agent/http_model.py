@@ -11,8 +11,8 @@ from twisted.internet.task import deferLater
 
 from voicemedia.agent.model import Prompt, ToolCall
 from voicemedia.agent.sse_wire import EventStream
-from voicemedia.config import secret
-from voicemedia.errors import ConfigError, ProviderError, WireError
+from voicemedia.errors import ProviderError, WireError
+from voicemedia.keyed import Keyed
 from voicemedia.web.backoff import Backoff
 from voicemedia.web.posting import Poster
 from voicemedia.web.trouble import Trouble
@@ -20,7 +20,7 @@ from voicemedia.web.trouble import Trouble
 Seconds = Annotated[float, Meta(gt=0)]
 
 
-class ModelOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class ModelOptions(Keyed, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How a model is reached, and how it writes."""
 
     base_url: str = ""
@@ -35,22 +35,6 @@ class ModelOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     "How long the model may keep us waiting, for its first word and in between, in seconds."
     patience_s: Annotated[float, Meta(ge=0)] = 2.0
     "How long a question of which nothing was answered yet is asked again, in seconds."
-
-    def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("base_url: expected http:// or https://")
-
-    def missing(self) -> str:
-        """Say whether the key is absent."""
-        try:
-            self.key()
-        except ConfigError as error:
-            return str(error)
-        return ""
-
-    def key(self) -> str:
-        """Read the key; empty: none is wanted."""
-        return secret(self.key_env, "key_env").reveal() if self.key_env else ""
 
 
 class Reader(Protocol):

@@ -6,20 +6,17 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
-from twisted.internet.defer import Deferred, succeed
 
-from voicemedia.config import secret
-from voicemedia.errors import ConfigError, ProviderError, WireError
-from voicemedia.interfaces import Expected, Hearing, Recognition, Recognizer, Traits
+from voicemedia.interfaces import Expected
+from voicemedia.keyed import Keyed
+from voicemedia.stt.asked import AskedRecognizer, Question
 from voicemedia.stt.scribe_wire import read_answer
 from voicemedia.stt.spoken import SCRIBE, first
 from voicemedia.stt.whisper import language_for
 from voicemedia.stt.whisper_wire import wav
-from voicemedia.stt.windowed import WindowedRecognition
-from voicemedia.stt.windows import Sizes, Window, Windows
+from voicemedia.stt.windows import Sizes, Window
 from voicemedia.stt.words import HeardWord
-from voicemedia.web.backoff import Backoff
-from voicemedia.web.posting import Poster, Upload
+from voicemedia.web.posting import Upload
 
 Seconds = Annotated[float, Meta(gt=0)]
 
@@ -29,30 +26,18 @@ RAW_HZ: Final = 16_000
 "The one rate at which the service takes sound without a header."
 
 
-class Account(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+class Account(Keyed, msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """What both ways to Scribe need to know."""
 
     base_url: str = "https://api.elevenlabs.io"
     key_env: str = "ELEVENLABS_API_KEY"
-    "Environment variable with the API key."
+    "Environment variable with the API key; empty: none is wanted."
     language: str = ""
     "ISO 639 code, `en`; empty: the model finds out."
     patience_s: Seconds = 10.0
     "How long the service is tried again when it fails, in seconds."
     usd_per_hour: Annotated[float, Meta(ge=0)] = 0.0
     "Price of an hour of sound sent, in US dollars."
-
-    def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("base_url: expected http:// or https://")
-
-    def missing(self) -> str:
-        """Say whether the key is absent."""
-        try:
-            secret(self.key_env, "key_env")
-        except ConfigError as error:
-            return str(error)
-        return ""
 
 
 class Options(Account, frozen=True, forbid_unknown_fields=True):
@@ -72,82 +57,46 @@ def missing(options: Options) -> str:
     return options.missing()
 
 
-def make(options: Options, reactor: Any) -> Recognizer:
+def make(options: Options, reactor: Any, random: Callable[[], float] = random.random) -> AskedRecognizer:
     """Make the recognizer."""
-    return ScribeRecognizer(options, reactor, random.random)
+    return AskedRecognizer(Scribe(options), reactor, random)
 
 
-class ScribeRecognizer:
-    """Asks ElevenLabs for all callers.
+class Scribe:
+    """The wire format of `POST /v1/speech-to-text`."""
 
-    :param random: for the jitter of waits after refusals, 0 to 1.
-    """
+    name, sizes = "scribe", WHOLE_UTTERANCES
 
-    name = "scribe"
-
-    def __init__(self, options: Options, reactor: Any, random: Callable[[], float]) -> None:
-        self._options = options
-        self._reactor = reactor
-        self._poster = Poster(reactor, options.timeout_s)
-        self._backoff = Backoff(random)
-        self._url = options.base_url.rstrip("/") + "/v1/speech-to-text"
-        if not options.enable_logging:
-            self._url += "?enable_logging=false"
-        self._headers: dict[str, str] = {}
-        self.trouble = ""
-        self.traits = Traits(usd_per_hour=options.usd_per_hour)
+    def __init__(self, options: Options) -> None:
+        self.options = options
         self.languages = first(options.language, SCRIBE)
+        self.url = options.base_url.rstrip("/") + "/v1/speech-to-text"
+        if not options.enable_logging:
+            self.url += "?enable_logging=false"
 
-    def start(self) -> Deferred[None]:
-        """Read the key; connections open when there is something to ask."""
-        self._headers = {"xi-api-key": secret(self._options.key_env, "key_env").reveal()}
-        return succeed(None)
+    def headers(self, key: str) -> dict[str, str]:
+        """Word who we are."""
+        return {"xi-api-key": key} if key else {}
 
-    def stop(self) -> Deferred[None]:
-        """Close the connections."""
-        return self._poster.close()
-
-    def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:
-        """Begin to listen to one caller."""
-
-        def ask(window: Window, expected: Expected) -> Deferred[Sequence[HeardWord]]:
-            return Deferred.fromCoroutine(self._ask(window, rate_hz, expected))
-
-        windows = Windows(rate_hz, WHOLE_UTTERANCES)
-        recognition = WindowedRecognition(self._reactor, windows, ask, self._backoff, self._options.patience_s)
-        return recognition.begin(hearing)
-
-    async def _ask(self, window: Window, rate_hz: int, expected: Expected) -> Sequence[HeardWord]:
-        try:
-            upload = _upload(window.pcm, rate_hz)
-            body = await self._poster.post(self._url, self._headers, self._fields(rate_hz, expected), upload)
-            words = read_answer(body, window.start_ms, window.end_ms)
-        except WireError as error:
-            raise ProviderError(f"cannot read the answer: {error}") from error
-        except ProviderError as error:
-            self.trouble = str(error)
-            raise
-        self.trouble = ""
-        return words
-
-    def _fields(self, rate_hz: int, expected: Expected) -> list[tuple[str, str]]:
-        options = self._options
+    def question(self, window: Window, rate_hz: int, expected: Expected) -> Question:
+        """Ask for the words of a window and their times."""
+        options, raw = self.options, rate_hz == RAW_HZ
         fields = [
             ("model_id", options.model),
             ("tag_audio_events", "false"),
             ("diarize", "false"),
             ("timestamps_granularity", "word"),
-            ("file_format", "pcm_s16le_16" if rate_hz == RAW_HZ else "other"),
+            ("file_format", "pcm_s16le_16" if raw else "other"),
         ]
         language = language_for(options.language, expected)
         if language:
             fields.append(("language_code", language))
         if options.model != "scribe_v1":
             fields += [("keyterms", term) for term in (*options.keyterms, *expected.phrases)]
-        return fields
+        if raw:
+            return fields, Upload("file", "speech.pcm", "application/octet-stream", window.pcm)
+        return fields, Upload("file", "speech.wav", "audio/wav", wav(window.pcm, rate_hz))
 
-
-def _upload(pcm: bytes, rate_hz: int) -> Upload:
-    if rate_hz == RAW_HZ:
-        return Upload("file", "speech.pcm", "application/octet-stream", pcm)
-    return Upload("file", "speech.wav", "audio/wav", wav(pcm, rate_hz))
+    def answer(self, body: bytes, start_ms: int, end_ms: int) -> Sequence[HeardWord]:
+        """Read what was heard."""
+        return read_answer(body, start_ms, end_ms)

@@ -11,7 +11,6 @@ from typing import Annotated, Any, Final, Literal
 from msgspec import Meta
 from twisted.internet.defer import Deferred, succeed
 
-from voicemedia.config import secret
 from voicemedia.interfaces import Hearing, Recognition, Recognizer, Traits
 from voicemedia.stt.scribe import Account
 from voicemedia.stt.scribe_session import Manners, ScribeSession
@@ -75,7 +74,8 @@ class ScribeRealtimeRecognizer:
 
     def start(self) -> Deferred[None]:
         """Read the key."""
-        self._headers = {"xi-api-key": secret(self._options.key_env, "key_env").reveal()}
+        key = self._options.key()
+        self._headers = {"xi-api-key": key} if key else {}
         return succeed(None)
 
     def stop(self) -> Deferred[None]:

@@ -10,18 +10,15 @@ from typing import Annotated, Any, Final
 
 import msgspec
 from msgspec import Meta
-from twisted.internet.defer import Deferred, succeed
 
-from voicemedia.config import Secret, secret
-from voicemedia.errors import ConfigError, ProviderError, WireError
-from voicemedia.interfaces import Expected, Hearing, Recognition, Recognizer, Traits
+from voicemedia.interfaces import Expected
+from voicemedia.keyed import Keyed
+from voicemedia.stt.asked import AskedRecognizer, Question
 from voicemedia.stt.spoken import WHISPER, first
 from voicemedia.stt.whisper_wire import read_answer, wav
-from voicemedia.stt.windowed import WindowedRecognition
-from voicemedia.stt.windows import Sizes, Window, Windows
+from voicemedia.stt.windows import Sizes, Window
 from voicemedia.stt.words import HeardWord
-from voicemedia.web.backoff import Backoff
-from voicemedia.web.posting import Poster, Upload
+from voicemedia.web.posting import Upload
 
 Milliseconds = Annotated[int, Meta(ge=0)]
 Seconds = Annotated[float, Meta(gt=0)]
@@ -62,7 +59,7 @@ class WindowOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return Sizes(step_ms, self.overlap_ms, self.keep_ms, self.longest_ms)
 
 
-class Options(WindowOptions, frozen=True, forbid_unknown_fields=True):
+class Options(Keyed, WindowOptions, frozen=True, forbid_unknown_fields=True):
     """What the operator may set."""
 
     base_url: str = "https://api.openai.com/v1"
@@ -77,83 +74,34 @@ class Options(WindowOptions, frozen=True, forbid_unknown_fields=True):
     timeout_s: Seconds = 15.0
     "For one question and its whole answer, in seconds."
 
-    def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("base_url: expected http:// or https://")
-
 
 def missing(options: Options) -> str:
     """Say whether the key is absent."""
-    try:
-        _key(options)
-    except ConfigError as error:
-        return str(error)
-    return ""
+    return options.missing()
 
 
-def make(options: Options, reactor: Any) -> Recognizer:
+def make(options: Options, reactor: Any, random: Callable[[], float] = random.random) -> AskedRecognizer:
     """Make the recognizer."""
-    return WhisperRecognizer(options, reactor, random.random)
+    return AskedRecognizer(Whisper(options), reactor, random)
 
 
-def _key(options: Options) -> Secret | None:
-    return secret(options.key_env, "key_env") if options.key_env else None
-
-
-class WhisperRecognizer:
-    """Asks one server for all callers.
-
-    :param random: for the jitter of waits after refusals, 0 to 1.
-    """
+class Whisper:
+    """The wire format of `POST /audio/transcriptions`."""
 
     name = "whisper"
 
-    def __init__(self, options: Options, reactor: Any, random: Callable[[], float]) -> None:
-        self._options = options
-        self._reactor = reactor
-        self._poster = Poster(reactor, options.timeout_s)
-        self._backoff = Backoff(random)
-        self._url = options.base_url.rstrip("/") + "/audio/transcriptions"
-        self._headers: dict[str, str] = {}
-        self.trouble = ""
-        self.traits = Traits(usd_per_hour=options.usd_per_hour)
+    def __init__(self, options: Options) -> None:
+        self.options, self.sizes = options, options.sizes()
         self.languages = first(options.language, WHISPER)
+        self.url = options.base_url.rstrip("/") + "/audio/transcriptions"
 
-    def start(self) -> Deferred[None]:
-        """Read the key; connections open when there is something to ask."""
-        key = _key(self._options)
-        self._headers = {"Authorization": f"Bearer {key.reveal()}"} if key else {}
-        return succeed(None)
+    def headers(self, key: str) -> dict[str, str]:
+        """Word who we are."""
+        return {"Authorization": f"Bearer {key}"} if key else {}
 
-    def stop(self) -> Deferred[None]:
-        """Close the connections."""
-        return self._poster.close()
-
-    def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:
-        """Begin to listen to one caller."""
-
-        def ask(window: Window, expected: Expected) -> Deferred[Sequence[HeardWord]]:
-            return Deferred.fromCoroutine(self._ask(window, rate_hz, expected))
-
-        windows = Windows(rate_hz, self._options.sizes())
-        recognition = WindowedRecognition(self._reactor, windows, ask, self._backoff, self._options.patience_s)
-        return recognition.begin(hearing)
-
-    async def _ask(self, window: Window, rate_hz: int, expected: Expected) -> Sequence[HeardWord]:
-        upload = Upload("file", "speech.wav", "audio/wav", wav(window.pcm, rate_hz))
-        try:
-            body = await self._poster.post(self._url, self._headers, self._fields(window, expected), upload)
-            words = read_answer(body, window.start_ms, window.end_ms)
-        except WireError as error:
-            raise ProviderError(f"cannot read the answer: {error}") from error
-        except ProviderError as error:
-            self.trouble = str(error)
-            raise
-        self.trouble = ""
-        return words
-
-    def _fields(self, window: Window, expected: Expected) -> list[tuple[str, str]]:
-        options = self._options
+    def question(self, window: Window, rate_hz: int, expected: Expected) -> Question:
+        """Ask for the words of a window; its past and what is expected are the prompt."""
+        options = self.options
         language = language_for(options.language, expected)
         prompt = " ".join(part for part in (options.prompt, ", ".join(expected.phrases), window.context) if part)
         fields = [("model", options.model), ("response_format", "verbose_json"), ("temperature", "0")]
@@ -163,4 +111,8 @@ class WhisperRecognizer:
             fields.append(("prompt", prompt[-LONGEST_PROMPT:]))
         if options.word_times:
             fields += [("timestamp_granularities[]", kind) for kind in ("segment", "word")]
-        return fields
+        return fields, Upload("file", "speech.wav", "audio/wav", wav(window.pcm, rate_hz))
+
+    def answer(self, body: bytes, start_ms: int, end_ms: int) -> Sequence[HeardWord]:
+        """Read what was heard."""
+        return read_answer(body, start_ms, end_ms)

@@ -8,8 +8,8 @@ from msgspec import Meta
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from voicemedia.config import secret
-from voicemedia.errors import ConfigError, ProviderError
+from voicemedia.errors import ProviderError
+from voicemedia.keyed import Keyed
 from voicemedia.tts.cache import CacheOptions
 from voicemedia.web.backoff import Backoff
 from voicemedia.web.trouble import Trouble
@@ -20,7 +20,7 @@ LONGEST_SENTENCE: Final = 2_000
 "Characters; more is no sentence but a mistake of the agent's."
 
 
-class Account(CacheOptions, frozen=True, forbid_unknown_fields=True):
+class Account(Keyed, CacheOptions, frozen=True, forbid_unknown_fields=True):
     """How a service is reached."""
 
     base_url: str = ""
@@ -30,22 +30,6 @@ class Account(CacheOptions, frozen=True, forbid_unknown_fields=True):
     "How long the sound may keep us waiting, at its beginning and in its course, in seconds."
     patience_s: Annotated[float, Meta(ge=0)] = 1.5
     "How long a sentence of which nothing has sounded yet is asked for again, in seconds."
-
-    def __post_init__(self) -> None:
-        if not self.base_url.startswith(("http://", "https://")):
-            raise ValueError("base_url: expected http:// or https://")
-
-    def missing(self) -> str:
-        """Say whether the key is absent."""
-        try:
-            self.key()
-        except ConfigError as error:
-            return str(error)
-        return ""
-
-    def key(self) -> str:
-        """Read the key; empty: none is wanted."""
-        return secret(self.key_env, "key_env").reveal() if self.key_env else ""
 
 
 class Retrying:

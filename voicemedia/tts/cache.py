@@ -15,6 +15,7 @@ import msgspec
 from twisted.internet.defer import Deferred, succeed
 from twisted.logger import Logger
 
+from voicemedia.between import ALONE, speak_between
 from voicemedia.interfaces import Surroundings, Synthesizer
 
 LONGEST_TEXT: Final = 300
@@ -172,23 +173,17 @@ class CachedVoice:
         """Stop it."""
         return self._voice.stop()
 
-    def speak(
-        self, text: str, rate_hz: int, put: Callable[[bytes], None], word: Callable[[int, int], None]
-    ) -> Deferred[None]:
-        """Speak one sentence."""
-        return self.speak_between(text, rate_hz, put, word, Surroundings())
-
     def speak_between(
         self,
         text: str,
         rate_hz: int,
         put: Callable[[bytes], None],
         word: Callable[[int, int], None],
-        around: Surroundings,
+        around: Surroundings = ALONE,
     ) -> Deferred[None]:
         """Speak one sentence between others, whatever stood around it when it was said before."""
         if len(text) > LONGEST_TEXT:
-            return self._ask(text, rate_hz, put, word, around)
+            return speak_between(self._voice, (text, rate_hz, put, word), around)
         key = hashlib.sha256(b"%s|%d|%s" % (self._identity, rate_hz, text.encode())).hexdigest()
         spoken = self._cache.get(key)
         if spoken is not None:
@@ -202,17 +197,7 @@ class CachedVoice:
             if recorded.pcm:
                 self._cache.put(key, Spoken(bytes(recorded.pcm), tuple(recorded.words)))
 
-        return self._ask(text, rate_hz, recorded.sound, recorded.begins, around).addCallback(keep)
+        order = (text, rate_hz, recorded.sound, recorded.begins)
+        return speak_between(self._voice, order, around).addCallback(keep)
 
-    def _ask(
-        self,
-        text: str,
-        rate_hz: int,
-        put: Callable[[bytes], None],
-        word: Callable[[int, int], None],
-        around: Surroundings,
-    ) -> Deferred[None]:
-        between: Callable[..., Deferred[None]] | None = getattr(self._voice, "speak_between", None)
-        if between is None:
-            return self._voice.speak(text, rate_hz, put, word)
-        return between(text, rate_hz, put, word, around)
+    speak = speak_between

@@ -8,6 +8,7 @@ from typing import Any, Final
 from twisted.internet.defer import CancelledError, Deferred, DeferredList, maybeDeferred
 from twisted.logger import Logger
 
+from voicemedia.between import ALONE, speak_between
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Surroundings, Synthesizer
 from voicemedia.tts.unsaid import Saying
@@ -71,22 +72,18 @@ class FailoverVoice:
         """Stop them."""
         return _all([maybeDeferred(mouth.voice.stop) for mouth in self.mouths])
 
-    def speak(
-        self, text: str, rate_hz: int, put: Callable[[bytes], None], word: Callable[[int, int], None]
-    ) -> Deferred[None]:
-        """Speak one sentence."""
-        return self.speak_between(text, rate_hz, put, word, Surroundings())
-
     def speak_between(
         self,
         text: str,
         rate_hz: int,
         put: Callable[[bytes], None],
         word: Callable[[int, int], None],
-        around: Surroundings,
+        around: Surroundings = ALONE,
     ) -> Deferred[None]:
         """Speak one sentence between others."""
         return Deferred.fromCoroutine(self._speak(Saying(text, rate_hz, put, word), around))
+
+    speak = speak_between
 
     async def _speak(self, saying: Saying, around: Surroundings) -> None:
         why = ProviderError("no voice is configured", retryable=False)
@@ -153,7 +150,7 @@ class FailoverVoice:
 
         told, word = saying.turn()
         patience = self._reactor.callLater(self._patience_s, give_up)
-        work = _ask(mouth.voice, (saying.rest, saying.rate_hz, put, word), around)
+        work = speak_between(mouth.voice, (saying.rest, saying.rate_hz, put, word), around)
         try:
             await work
         except CancelledError:
@@ -167,11 +164,6 @@ class FailoverVoice:
     def _now_ms(self) -> float:
         now_s: float = self._reactor.seconds()
         return now_s * 1000
-
-
-def _ask(voice: Synthesizer, order: tuple[Any, ...], around: Surroundings) -> Deferred[None]:
-    between: Callable[..., Deferred[None]] | None = getattr(voice, "speak_between", None)
-    return maybeDeferred(between, *order, around) if between else maybeDeferred(voice.speak, *order)
 
 
 def _all(waiting: list[Deferred[None]]) -> Deferred[None]:

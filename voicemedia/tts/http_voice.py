@@ -6,6 +6,7 @@ from typing import Any, Final, Protocol
 
 from twisted.internet.defer import Deferred, succeed
 
+from voicemedia.between import ALONE
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Surroundings, Synthesizer
 from voicemedia.tts.account import LONGEST_SENTENCE, Account, Retrying
@@ -74,22 +75,18 @@ class HttpVoice:
         """Close the connections."""
         return self._poster.close()
 
-    def speak(
-        self, text: str, rate_hz: int, put: Callable[[bytes], None], word: Callable[[int, int], None]
-    ) -> Deferred[None]:
-        """Speak one sentence."""
-        return self.speak_between(text, rate_hz, put, word, Surroundings())
-
     def speak_between(
         self,
         text: str,
         rate_hz: int,
         put: Callable[[bytes], None],
         word: Callable[[int, int], None],
-        around: Surroundings,
+        around: Surroundings = ALONE,
     ) -> Deferred[None]:
         """Speak one sentence between others; the service does not tell when words begin."""
         return Deferred.fromCoroutine(self._speak(text[:LONGEST_SENTENCE], rate_hz, put, around))
+
+    speak = speak_between
 
     async def _speak(self, text: str, rate_hz: int, put: Callable[[bytes], None], around: Surroundings) -> None:
         given = False
