@@ -432,6 +432,42 @@ def test_pages_that_are_named_may_call() -> None:
     assert Page(house, "sessionId=S3", Origin="https://example.com").peer.status == 403
 
 
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:8000", "localhost:8000", "LOCALHOST.", "my.localhost:8000", "[::1]:8000", "127.7.7.7"]
+)
+def test_a_server_on_loopback_is_known_by_loopback_names(house: House, host: str) -> None:
+    assert Page(house, Host=host, Origin=f"http://{host}").peer.status == 101
+    assert house.get("/", Host=host)[0] == 200
+
+
+@pytest.mark.parametrize(
+    "host", ["evil.example:8000", "evil.example", "localhost.evil.example", "10.0.0.5:8000", "[::2]"]
+)
+def test_a_name_somebody_else_gave_our_address_opens_nothing(house: House, host: str) -> None:
+    assert Page(house, Host=host, Origin=f"http://{host}").peer.status == 403
+    status, body = house.get("/playground/choices", Host=host)
+    assert (status, "server.public_url" in body["error"]["message"]) == (403, True)
+    assert house.get("/", Host=host)[0] == 403
+    # A carrier's proxy is no page, and has no origin.
+    assert Page(house, Host=host).peer.status == 101
+
+
+def test_the_name_of_a_proxy_is_told_by_the_operator() -> None:
+    named = make_house(
+        server=Server(public_url="https://voice.example.com"), browser=Browser(origins=("https://two.example:8443",))
+    )
+    for number, host in enumerate(("voice.example.com", "two.example:8443")):
+        assert Page(named, f"sessionId=S{number}", Host=host, Origin=f"https://{host}").peer.status == 101
+        assert named.get("/", Host=host)[0] == 200
+    assert Page(named, Host="three.example", Origin="https://three.example").peer.status == 403
+
+
+def test_a_server_for_the_network_goes_by_any_name() -> None:
+    house = make_house(server=Server(host="0.0.0.0"))
+    assert Page(house, Host="voice.lan:8000", Origin="http://voice.lan:8000").peer.status == 101
+    assert house.get("/", Host="voice.lan:8000")[0] == 200
+
+
 def test_a_page_chooses_its_agent_among_those_there_are() -> None:
     house = make_house(ROUTE, agents={"parrot": {"provider": "repeat", "greeting": "Polly"}})
     chosen, unknown = Page(house, "sessionId=S1&agent=parrot&tts=none"), Page(house, "sessionId=S2&stt=google")

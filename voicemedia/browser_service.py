@@ -17,6 +17,7 @@ from voicemedia.protocols.browser_session import Surroundings
 from voicemedia.protocols.browser_wire import RATE_HZ
 from voicemedia.protocols.door import Door
 from voicemedia.protocols.fast_websocket import FastWebSocketFactory, WebSocketLimits
+from voicemedia.protocols.own_hosts import OwnHosts, OwnHostsOnly
 from voicemedia.protocols.playground import Playground
 from voicemedia.protocols.status import Page
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
@@ -55,6 +56,7 @@ class BrowserService:
         self._make_line, self._make_door = make_line, make_door
         self._lines: dict[Route, Line] = {}
         self.sockets: dict[BrowserSocket, None] = {}
+        self._hosts = OwnHosts(config.server.host, (config.server.public_url, *config.browser.origins))
 
     # --- ways in ---
 
@@ -78,6 +80,7 @@ class BrowserService:
             lambda asked: self._choose(route, asked),
             {},
             self.sockets,
+            self._hosts,
         )
         factory = FastWebSocketFactory(lambda: BrowserSocket(browsers), self._reactor, limits)
         door, side_door = self._make_door(route, True), self._make_door(route, False)
@@ -125,11 +128,12 @@ class BrowserService:
         """Build the playground and what it asks."""
         if not self._config.browser.playground:
             return {}
-        return {
+        pages = {
             "/": Playground("index.html"),
             "/playground": Playground(),
             "/playground/choices": Page(lambda: (200, msgspec.json.encode(self.choices()))),
         }
+        return {path: OwnHostsOnly(page, self._hosts) for path, page in pages.items()}
 
     def choices(self) -> dict[str, object]:
         """List what a page may choose, with the reason where something is not available."""

@@ -16,6 +16,7 @@ from voicemedia.protocols import browser_wire as wire
 from voicemedia.protocols.access import SECRET_KEYS
 from voicemedia.protocols.browser_session import BrowserLeg, Speak, Surroundings
 from voicemedia.protocols.fast_websocket import FastWebSocketProtocol
+from voicemedia.protocols.own_hosts import OwnHosts
 from voicemedia.protocols.status import Refusal
 
 POLICY_VIOLATION: Final = 1008
@@ -52,12 +53,18 @@ class Browsers:
     "Those that live, by name."
     sockets: dict["BrowserSocket", None]
     "Those that are open, of all routes."
+    hosts: OwnHosts
 
     def admit(self, request: Any, door: Admit, side_door: Admit) -> Refusal | None:
         """Let a page in if it is one of our own or of a friend's.
 
         :param side_door: for those who come back to a session that has its place already.
         """
+        # Who sends no Origin is no page, and may call us as it likes.
+        renamed = self.hosts.refusal(request) if request.getHeader("Origin") else None
+        if renamed is not None:
+            self.around.metrics.peers_denied += 1
+            return renamed
         foreign = foreign_origin(request, self.around.browser.origins, self.around.public_url)
         if foreign:
             self.around.metrics.peers_denied += 1
