@@ -192,8 +192,8 @@ class Trunk(Section, frozen=True):
     "How long a registration is asked for, in seconds."
     probe_s: Count = 0
     "Seconds between OPTIONS to `server`; 0: none."
-    codecs: tuple[Literal["PCMU", "PCMA"], ...] = ("PCMU", "PCMA")
-    "Codecs in the order we prefer them."
+    codecs: tuple[Literal["PCMU", "PCMA", "G722", "opus"], ...] = ("PCMU", "PCMA")
+    "Codecs in the order we prefer them; `G722` and `opus` carry 7 kHz, `opus` needs the extra `opus`."
     ptime_ms: Literal[10, 20, 30, 40] = 20
     "Sound in a packet when the peer does not say, in ms."
     srtp: Literal["never", "allow", "sdes"] = "allow"

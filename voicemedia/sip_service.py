@@ -5,7 +5,9 @@ from collections.abc import Callable
 from typing import Any
 
 from voicemedia import config as configuration
+from voicemedia.audio import libopus
 from voicemedia.config import Config, Route, Trunk
+from voicemedia.errors import ConfigError
 from voicemedia.metrics import Metrics
 from voicemedia.sip_bridge.bridge import Bridge
 from voicemedia.sip_bridge.rtp_leg import Room
@@ -35,6 +37,8 @@ def make_bridge(
         no_rtp_ms=config.sip.no_rtp_s * 1000,
     )
     for trunk in config.trunks:
+        if "opus" in trunk.codecs and (lack := libopus.missing()):
+            raise ConfigError(f"trunks.{trunk.name}.codecs: {lack}")
         desk = _desk(trunk, lines[trunk.name], reactor, room, switchboard)
         bridge.add(TrunkLine(trunk, bridge.ports, desk))
     return bridge

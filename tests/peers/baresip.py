@@ -3,6 +3,7 @@
 # mypy: disallow-untyped-calls=False
 
 import shutil
+import wave
 from pathlib import Path
 from typing import Final
 
@@ -23,12 +24,18 @@ rtp_ports {rtp}-{rtp_last}
 rtp_stats yes
 audio_player aubridge,sink_x
 audio_source aufile,{wav}
-ausrc_srate 8000
-auplay_srate 8000
+ausrc_srate {rate_hz}
+auplay_srate {rate_hz}
+opus_stereo no
+opus_sprop_stereo no
+opus_application voip
 snd_path {folder}
 module_path {modules}
 module g711.so
+module g722.so
+module opus.so
 module srtp.so
+module dtls_srtp.so
 module sndfile.so
 module aubridge.so
 module aufile.so
@@ -40,7 +47,10 @@ module_app debug_cmd.so
 
 async def call(folder: Path, uri: str, wav: Path, *, codecs: str, seconds: int, port: int) -> tuple[Path, str]:
     """Call somebody for a while; return the recording of what was heard, and the log."""
-    text = CONFIG.format(port=port, rtp=port + 2, rtp_last=port + 40, wav=wav, folder=folder, modules=MODULES)
+    with wave.open(str(wav)) as sound:
+        rate_hz = sound.getframerate()
+    ports = {"port": port, "rtp": port + 2, "rtp_last": port + 40}
+    text = CONFIG.format(**ports, wav=wav, folder=folder, modules=MODULES, rate_hz=rate_hz)
     (folder / "config").write_text(text)
     (folder / "accounts").write_text(f"<sip:caller@127.0.0.1:{port}>;regint=0;audio_codecs={codecs}\n")
     (folder / "contacts").touch()

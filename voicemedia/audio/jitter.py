@@ -53,7 +53,8 @@ class _Held:
 class JitterBuffer:
     """Packets in by their position on the media clock, sound out in order.
 
-    :param sample_bytes: bytes of one sample in the payloads, to cut packets that overlap.
+    :param sample_bytes: bytes of one sample in the payloads, to cut packets that overlap; 0: they cannot be cut, and
+        what overlaps is dropped as a duplicate.
     :param deadline_min_ms: shortest wait for a hole, the first too; reordering is learned from what comes later.
     """
 
@@ -123,6 +124,23 @@ class JitterBuffer:
             return [payload]
         return self._put_out_of_order(position, samples, payload, now_ms) if samples > 0 else []
 
+    @property
+    def waiting(self) -> bool:
+        """Whether packets wait behind a hole."""
+        return bool(self._held)
+
+    def pause(self, start: int, end: int) -> tuple[int, int]:
+        """Pass over a stretch in which the sender was silent on purpose; not while packets wait.
+
+        Returns (lost, silent): samples that are missing before it, and of it, which the owner makes up.
+        """
+        if self._held or self._next is None or end <= self._next:
+            return 0, 0
+        lost, silent = max(0, start - self._next), end - max(start, self._next)
+        self._lost_samples += lost
+        self._next = end
+        return lost, silent
+
     def due(self, now_ms: int) -> list[Delivery]:
         """Let time pass: return what need not wait any longer, holes first."""
         out: list[Delivery] = []
@@ -179,8 +197,16 @@ class JitterBuffer:
                 cursor = held.end
         pieces.append((cursor, end))
         width = self._sample_bytes
+        if not width and pieces != [(position, end)]:
+            self.duplicate += 1
+            return
         fresh = [
-            _Held(start, stop, payload[(start - position) * width : (stop - position) * width], now_ms)
+            _Held(
+                start,
+                stop,
+                payload[(start - position) * width : (stop - position) * width] if width else payload,
+                now_ms,
+            )
             for start, stop in pieces
             if start < stop
         ]

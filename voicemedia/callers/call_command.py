@@ -92,7 +92,7 @@ def _add_identity(group: Any) -> None:
     group.add_argument("--secret", help="the route's secret (sent as the last part of the path)")
     group.add_argument("--auth-token", help="sign the handshake with this token (twilio)")
     group.add_argument("--insecure", action="store_true", help="wss:// with any certificate")
-    group.add_argument("--codec", choices=("PCMU", "PCMA"), default="PCMU", help="of the sound (sip)")
+    group.add_argument("--codec", choices=("PCMU", "PCMA", "G722", "opus"), default="PCMU", help="of the sound (sip)")
     group.add_argument("--keys-by", choices=("rfc4733", "info"), default="rfc4733", help="how keys are sent (sip)")
 
 

@@ -10,7 +10,8 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
-from voicemedia.audio.g711 import decode_alaw, decode_mulaw, encode_alaw, encode_mulaw
+from voicemedia.audio.coding import Encoding, Wish, make_encoding
+from voicemedia.audio.g711 import decode_mulaw, encode_mulaw
 from voicemedia.callers.carrier import CallPlan
 from voicemedia.callers.impair import Network
 from voicemedia.callers.line import TICK_S, CallFailed, tls_options
@@ -20,10 +21,11 @@ from voicemedia.callers.script import Script, Stage, Turn
 from voicemedia.callers.sound import SAMPLES_PER_MS
 from voicemedia.config import Sip
 from voicemedia.errors import ConfigError, WireError
-from voicemedia.sip_bridge.codec_wire import CODECS
+from voicemedia.sip_bridge.codec_wire import CODECS, parameters
 from voicemedia.sip_bridge.flow_wire import Answered, Destination, Ended, Event, Flow, MediaChanged, Transmit
 from voicemedia.sip_bridge.offer_wire import Agreement, Negotiation, Terms
 from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
+from voicemedia.sip_bridge.rtp_receiver_wire import RtpReceiver
 from voicemedia.sip_bridge.rtp_wire import Packet, read_rtp
 from voicemedia.sip_bridge.sip_ports import Ears, Message, SipPorts
 from voicemedia.sip_bridge.telephone_event_wire import press
@@ -84,6 +86,9 @@ class SipCall:
         "Keys to be sent as INFO."
         self.keys_in_sound = True
         self.agreement: Agreement | None = None
+        self._encoding: Encoding | None = None
+        self._ear = RtpReceiver((20, 120), self._hear)
+        self._now_ms = 0.0
         self.over = False
         self.packets_sent = 0
         self._ssrc, self._sequence = secrets.randbits(32), secrets.randbits(15)
@@ -108,16 +113,33 @@ class SipCall:
             self.faults[error.kind] += 1
             return
         self.received["rtp"] += 1
-        if packet.payload_type in (0, 8):
-            ulaw = packet.payload if packet.payload_type == 0 else encode_mulaw(decode_alaw(packet.payload))
-            first_ms = self.playback.play(ulaw, now_ms)
-            self.script.hear(first_ms, self.playback.last_audible_ms, now_ms)
+        self._now_ms = now_ms
+        codec = self._ear.codec(packet.payload_type)
+        try:
+            if codec is not None:
+                self._ear.sound(packet, codec, int(now_ms))
+        except WireError as error:
+            self.faults[error.kind] += 1
+
+    def _hear(self, frame: bytes, _concealed: bool) -> None:
+        first_ms = self.playback.play(encode_mulaw(frame), self._now_ms)
+        self.script.hear(first_ms, self.playback.last_audible_ms, self._now_ms)
+
+    def agree(self, agreement: Agreement) -> None:
+        """Take what has been agreed on."""
+        self.agreement = agreement
+        self._ear.agree(dict(agreement.receive))
+        # What the script says is telephone sound, and so is what it keeps.
+        wish = Wish(SAMPLES_PER_MS * 1000, self._packet_ms, parameters(agreement.fmtp))
+        self._encoding = make_encoding(agreement.codec.name, wish)
 
     def due(self, now_ms: float) -> list[bytes]:
         """Let time pass; return the packets to send now."""
         agreement = self.agreement
         if self.over or agreement is None:
             return []
+        self._now_ms = now_ms
+        self._ear.due(int(now_ms))
         turn = self.script.due(now_ms)
         if turn is not None:
             self._turns_over.append(turn)
@@ -132,10 +154,11 @@ class SipCall:
 
     def _speak(self, agreement: Agreement, now_ms: float) -> None:
         ulaw = self.script.mouth.take(self._packet_ms * SAMPLES_PER_MS)
-        payload = ulaw if agreement.codec.name == "PCMU" else encode_alaw(decode_mulaw(ulaw))
-        self._send(agreement.send_type, self._timestamp, payload, not self.packets_sent, now_ms)
+        assert self._encoding is not None
+        for payload, ticks in self._encoding.feed(decode_mulaw(ulaw)):
+            self._send(agreement.send_type, self._timestamp, payload, not self.packets_sent, now_ms)
+            self._timestamp = (self._timestamp + ticks) % 2**32
         self.packets_sent += 1
-        self._timestamp = (self._timestamp + len(payload)) % 2**32
 
     def _press(self, key: str, kind: tuple[int, int], now_ms: float) -> None:
         for packet in press(key, *kind, duration_ms=KEY_MS):
@@ -269,7 +292,7 @@ class SipLine:
     def _told(self, event: Event) -> None:
         match event:
             case MediaChanged(_, agreement):
-                self._call.agreement = agreement
+                self._call.agree(agreement)
             case Answered():
                 self._opened_at = float(self._reactor.seconds())
             case Ended() if not self.ended.called:

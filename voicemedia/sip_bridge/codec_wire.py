@@ -48,6 +48,8 @@ class Payloads:
     "(payload type, codec), in the sender's order of preference; only codecs we know."
     dtmf: Mapping[int, int]
     "Clock -> payload type of telephone-event."
+    fmtp: Mapping[int, str]
+    "Payload type -> what its sender wants to receive."
 
     @classmethod
     def of(cls, media: Media) -> "Payloads":
@@ -63,7 +65,8 @@ class Payloads:
             codec = CODECS.get(name) if name else _STATIC.get(number)
             if codec and (not name or (clock_hz, channels) == (codec.clock_hz, codec.channels)):
                 sound.append((number, codec))
-        return cls(tuple(sound), dtmf)
+        fmtp = {_number(number): rest for number, _, rest in (v.partition(" ") for v in media.attributes("fmtp"))}
+        return cls(tuple(sound), dtmf, fmtp)
 
     def best(self, wanted: Iterable[Codec]) -> tuple[int, Codec] | None:
         """Return the first of `wanted` that is here, with its number."""
@@ -93,6 +96,12 @@ def lines_for(sound: Iterable[tuple[int, Codec]], dtmf: Iterable[tuple[int, int]
     for number, clock_hz in dtmf:
         lines += [("a", f"rtpmap:{number} telephone-event/{clock_hz}"), ("a", f"fmtp:{number} 0-15")]
     return lines
+
+
+def parameters(fmtp: str) -> dict[str, str]:
+    """Read `useinbandfec=1; maxaveragebitrate=20000`."""
+    pairs = (each.partition("=") for each in fmtp.split(";"))
+    return {name.strip().lower(): value.strip() for name, _, value in pairs if name.strip()}
 
 
 def packet_ms(media: Media, default_ms: int = 20) -> int:

@@ -65,6 +65,8 @@ class Agreement:
     "SDES: the key of what we send."
     unprotect: Crypto | None = None
     dtls: Dtls | None = None
+    fmtp: str = ""
+    "How the peer wants to receive the codec."
 
     @property
     def held(self) -> bool:
@@ -269,6 +271,7 @@ class Negotiation:
             sending=not nowhere and offered in ("sendrecv", "sendonly") and wish in ("sendrecv", "sendonly"),
             receiving=offered in ("sendrecv", "recvonly") and wish in ("sendrecv", "recvonly"),
             rtcp_mux=mux,
+            fmtp=theirs.fmtp.get(number, ""),
         )
 
     def _media(

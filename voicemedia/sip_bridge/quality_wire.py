@@ -15,21 +15,23 @@ class Quality:
     :param cname: our lasting name; says nothing of who or where we are (RFC 7022).
     """
 
-    def __init__(self, ssrc: int, cname: str, clock_hz: int) -> None:
-        self._ssrc, self._cname, self._clock_hz = ssrc, cname, clock_hz
+    def __init__(self, ssrc: int, cname: str) -> None:
+        self._ssrc, self._cname = ssrc, cname
         self._reception: Reception | None = None
         self._due_ms: int | None = None
+        self.sent_hz = 8000
+        "The clock of what we send."
         self._lost_before = 0
         "Of sources that are no more."
         self._peer: Block | None = None
         self.round_trip_ms: float | None = None
 
-    def take(self, packet: Packet, now_ms: int) -> None:
+    def take(self, packet: Packet, clock_hz: int, now_ms: int) -> None:
         """Count a packet of sound."""
         reception = self._reception
-        if reception is None or reception.ssrc != packet.ssrc:
+        if reception is None or (reception.ssrc, reception.clock_hz) != (packet.ssrc, clock_hz):
             self._lost_before += max(0, reception.lost) if reception else 0
-            self._reception = Reception(packet, self._clock_hz, now_ms)
+            self._reception = Reception(packet, clock_hz, now_ms)
         else:
             reception.take(packet, now_ms)
 
@@ -78,7 +80,7 @@ class Quality:
         }
         if self._peer is not None:
             found["peer_lost"] = self._peer.lost
-            found["peer_jitter_ms"] = self._peer.jitter * 1000 // self._clock_hz
+            found["peer_jitter_ms"] = self._peer.jitter * 1000 // self.sent_hz
         if self.round_trip_ms is not None:
             found["round_trip_ms"] = round(self.round_trip_ms)
         return found

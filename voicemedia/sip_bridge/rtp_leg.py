@@ -7,29 +7,28 @@ from typing import Any, Final
 from twisted.logger import Logger
 
 from voicemedia import config
-from voicemedia.audio.conceal import Concealer
-from voicemedia.audio.frames import Framer, frame_bytes
-from voicemedia.audio.g711 import CODECS
-from voicemedia.audio.g711 import Codec as Law
-from voicemedia.audio.jitter import NEVER_MS, RESYNC_MS, Delivery, JitterBuffer, Lost
+from voicemedia.audio.coding import Wish, make_encoding
+from voicemedia.audio.frames import frame_bytes
+from voicemedia.audio.jitter import NEVER_MS
 from voicemedia.errors import WireError
 from voicemedia.interfaces import FRAME_MS, Caller, Goodbye, Listener
 from voicemedia.metrics import Metrics
+from voicemedia.sip_bridge.codec_wire import Codec, parameters
 from voicemedia.sip_bridge.latch_wire import Address, Latch
 from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.quality_wire import Quality
+from voicemedia.sip_bridge.rtp_receiver_wire import RtpReceiver
 from voicemedia.sip_bridge.rtp_sender_wire import RtpSender
-from voicemedia.sip_bridge.rtp_wire import COMFORT_NOISE, Packet, Timeline, is_rtcp, read_rtp
+from voicemedia.sip_bridge.rtp_wire import COMFORT_NOISE, Packet, is_rtcp, read_rtp
 from voicemedia.sip_bridge.srtp_wire import Protection
 from voicemedia.sip_bridge.telephone_event_wire import KeysIn
 from voicemedia.sip_bridge.udp_hub import UdpHub
 from voicemedia.sip_bridge.udp_ports import PortPair, UdpPorts
 
-RATE_HZ: Final = 8000
 LEAD_MS: Final = FRAME_MS
 "One frame, so that a tick a little early finds the frame of its slot; it leaves no sooner for that."
-WELL_KNOWN: Final = {0: CODECS["PCMU"], 8: CODECS["PCMA"]}
-"Numbers everybody means the same by, whatever was agreed on (RFC 3551, table 4)."
+NARROW_HZ: Final = 8000
+WIDE_HZ: Final = 16_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,19 +70,17 @@ class RtpLeg:
         self._pair, self._room, self._known, self._hang_up = pair, room, known, hang_up
         self.listener: Listener | None = None
         self._agreement: Agreement | None = None
-        self._laws: dict[int, Law] = {}
         self._events: dict[int, int] = {}
         "Payload type of telephone-events -> their clock."
         self._latch: Latch | None = None
         self._protection: Protection | None = None
         self._keys = KeysIn()
-        self._timeline = Timeline(RATE_HZ * RESYNC_MS // 1000)
-        self._jitter = JitterBuffer(RATE_HZ, 2, room.jitter.deadline_min_ms, room.jitter.deadline_max_ms)
-        self._concealer, self._framer = Concealer(RATE_HZ), Framer(RATE_HZ)
-        self._frame_bytes = frame_bytes(RATE_HZ)
+        deadlines_ms = room.jitter.deadline_min_ms, room.jitter.deadline_max_ms
+        self._receiver = RtpReceiver(deadlines_ms, self._hear)
+        self._frame_bytes = frame_bytes(caller.rate_hz)
         numbers = room.number(), room.number() & 0x7FFF, room.number()
-        self._sender = RtpSender(numbers, RATE_HZ)
-        self._quality = Quality(self._sender.ssrc, f"voicemedia@{caller.stream_id or 'leg'}", RATE_HZ)
+        self._sender = RtpSender(numbers)
+        self._quality = Quality(self._sender.ssrc, f"voicemedia@{caller.stream_id or 'leg'}")
         self._hurried, self._over, self._late = False, False, 0
         self.frames_in = self.concealed = 0
         room.hub.add(pair.rtp, self._take)
@@ -91,7 +88,7 @@ class RtpLeg:
 
     def __repr__(self) -> str:
         codec = self._agreement.codec.name if self._agreement else "nothing yet"
-        return f"rtp {codec} -> jitter {self._jitter.deadline_ms} ms"
+        return f"rtp {codec} -> jitter {self._receiver.deadline_ms} ms"
 
     # --- from the SIP side ---
 
@@ -105,15 +102,25 @@ class RtpLeg:
         elif before is None or (before.address, before.port) != described:
             self._latch.describe(described, now_ms)
         self._secure(agreement)
-        self._laws = WELL_KNOWN | {number: CODECS[codec.name] for number, codec in agreement.receive}
+        if before is None:
+            self._choose_rate(agreement.codec)
+        self._receiver.agree(dict(agreement.receive))
         self._events = dict(agreement.receive_dtmf)
-        law = CODECS[agreement.codec.name]
         if before is None or replace(before, sending=agreement.sending) != agreement:
-            self._sender.agree(agreement.send_type, law.encode, law.silence, agreement.ptime_ms)
+            wish = Wish(self.caller.rate_hz, agreement.ptime_ms, parameters(agreement.fmtp))
+            self._sender.agree(agreement.send_type, make_encoding(agreement.codec.name, wish))
             self._sender.agree_keys(agreement.send_dtmf)
+            self._quality.sent_hz = agreement.codec.clock_hz
         self._sender.sending = agreement.sending and agreement.address not in ("0.0.0.0", "::")
         # Who comes back from hold gets the whole time anew.
         self._heard_ms = self.last_message_ms = now_ms
+
+    def _choose_rate(self, codec: Codec) -> None:
+        """Take the rate of the first codec for the whole call, whatever is agreed on later."""
+        rate_hz = NARROW_HZ if codec.rate_hz == NARROW_HZ else WIDE_HZ
+        self.caller = replace(self.caller, rate_hz=rate_hz)
+        self._frame_bytes = frame_bytes(rate_hz)
+        self._receiver.begin(rate_hz)
 
     def _secure(self, agreement: Agreement) -> None:
         """Use the keys that were agreed on; the same keys go on where they are."""
@@ -139,10 +146,7 @@ class RtpLeg:
         listener = self.listener
         if listener is None:
             return
-        for delivery in self._jitter.flush():
-            self._deliver(delivery)
-        if rest := self._framer.flush():
-            self._hear(rest, concealed=False)
+        self._receiver.end()
         self.listener = None
         listener.gone(why)
 
@@ -167,59 +171,37 @@ class RtpLeg:
 
     def _receive(self, packet: Packet, source: Address, now_ms: int) -> None:
         kind = packet.payload_type
-        law = self._laws.get(kind)
-        if law is None and kind not in self._events and kind != COMFORT_NOISE:
+        codec = self._receiver.codec(kind)
+        if codec is None and kind not in self._events and kind != COMFORT_NOISE:
             raise WireError("unknown_payload_type")
         if self._latch is None or not self._latch.admits(source, packet.ssrc, now_ms):
             raise WireError("rtp_from_elsewhere")
         self.last_message_ms = self._heard_ms = now_ms
         if self.listener is None:
             return
-        if law is not None:
-            self._quality.take(packet, now_ms)
-            self._sound(packet, law, now_ms)
-            return
-        self._timeline.passed(packet)
-        if kind in self._events and (key := self._keys.take(packet, self._events[kind], now_ms)):
-            self.listener.digit(key)
-
-    def _sound(self, packet: Packet, law: Law, now_ms: int) -> None:
-        samples = len(packet.payload)
-        if not samples:
-            return
-        position, pause = self._timeline.place(packet, samples)
-        if pause:
-            # The sender suppressed silence: nothing is missing, and nothing is to be waited for.
-            self._put(position - pause, bytes(2 * pause), now_ms)
-        self._put(position, law.decode(packet.payload), now_ms)
-        if self._jitter.next_due_ms != NEVER_MS and not self._hurried:
-            self._hurried = True
-            self._room.hurry(self._look)
-
-    def _put(self, position: int, pcm: bytes, now_ms: int) -> None:
-        for delivery in self._jitter.put(position, len(pcm) // 2, pcm, now_ms):
-            self._deliver(delivery)
+        if codec is not None:
+            self._quality.take(packet, codec.clock_hz, now_ms)
+            self._receiver.sound(packet, codec, now_ms)
+            if not self._hurried and self._receiver.next_due_ms != NEVER_MS:
+                self._hurried = True
+                self._room.hurry(self._look)
+        elif kind in self._events:
+            self._receiver.passed(packet)
+            if key := self._keys.take(packet, self._events[kind], now_ms):
+                self.listener.digit(key)
+        else:
+            self._receiver.comfort_noise(packet, now_ms)
 
     def _look(self, now_ms: int) -> bool:
         """Give up holes that are due; say whether one is left."""
         try:
-            for delivery in self._jitter.due(now_ms):
-                self._deliver(delivery)
+            self._receiver.due(now_ms)
         except Exception:
             self._bug()
-        self._hurried = self._jitter.next_due_ms != NEVER_MS and not self._over
+        self._hurried = self._receiver.next_due_ms != NEVER_MS and not self._over
         return self._hurried
 
-    def _deliver(self, delivery: Delivery) -> None:
-        concealed = isinstance(delivery, Lost)
-        if isinstance(delivery, Lost):
-            pcm = self._concealer.conceal(delivery.samples)
-        else:
-            pcm = self._concealer.good(delivery)
-        for frame in self._framer.feed(pcm):
-            self._hear(frame, concealed=concealed)
-
-    def _hear(self, frame: bytes, *, concealed: bool) -> None:
+    def _hear(self, frame: bytes, concealed: bool) -> None:
         metrics = self._room.metrics
         self.frames_in += 1
         metrics.frames_in += 1
@@ -263,6 +245,7 @@ class RtpLeg:
         if agreement is None or self._over:
             return
         self._send(self._sender.tick(now_ms))
+        self._receiver.tick(now_ms)
         marks, self._sender.marks = self._sender.marks, []
         for number in marks:
             if self.listener is not None:
@@ -281,23 +264,23 @@ class RtpLeg:
 
     def totals(self) -> Mapping[str, int]:
         """Return what came and went."""
-        jitter = self._jitter
+        received, late, duplicate, reordered, _ = self._receiver.counts()
         return {
-            "packets_in": jitter.received,
+            "packets_in": received,
             "packets_out": self._sender.packets,
             "frames_in": self.frames_in,
             "frames_out": self._sender.frames,
             "frames_concealed": self.concealed,
-            "late": jitter.late,
-            "duplicate": jitter.duplicate,
-            "reordered": jitter.reordered,
+            "late": late,
+            "duplicate": duplicate,
+            "reordered": reordered,
             **self._quality.totals(),
         }
 
     # --- out ---
 
     def _count_late(self) -> None:
-        late = self._jitter.late
+        late = self._receiver.late
         if late != self._late:
             self._room.metrics.frames_late += late - self._late
             self._late = late

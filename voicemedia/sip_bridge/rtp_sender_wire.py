@@ -5,9 +5,10 @@ as silence when it is over, so that there is no gap in which a carrier or a NAT 
 """
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Final
 
+from voicemedia.audio.coding import Encoding
 from voicemedia.interfaces import FRAME_MS
 from voicemedia.sip_bridge.rtp_wire import Packet
 from voicemedia.sip_bridge.telephone_event_wire import press
@@ -23,17 +24,15 @@ _TIMES: Final = 1 << 32
 
 
 class RtpSender:
-    """One outgoing stream of a codec whose samples are bytes (G.711).
+    """One outgoing stream.
 
     :param numbers: ssrc, first sequence number, first timestamp; random.
     :ivar marks: numbers of marks whose sound has left, or was taken back; the owner takes them.
     """
 
-    def __init__(self, numbers: tuple[int, int, int], clock_hz: int) -> None:
+    def __init__(self, numbers: tuple[int, int, int]) -> None:
         self.ssrc, self._sequence, self._timestamp = numbers
-        self._clock_hz = clock_hz
         self._queue: deque[bytes | int] = deque()
-        self._gathered = bytearray()
         self._keys: deque[tuple[str, int]] = deque()
         self._pressing: Iterator[Packet] | None = None
         self._key_began = self._rest = 0
@@ -44,15 +43,10 @@ class RtpSender:
         self.marks: list[int] = []
         self.packets = self.octets = self.frames = 0
 
-    def agree(self, payload_type: int, encode: Callable[[bytes], bytes], silence: bytes, ptime_ms: int) -> None:
-        """Write sound so from now on.
-
-        :param silence: one silent sample on the wire.
-        """
-        self._payload_type, self._encode = payload_type, encode
-        self._silence = silence * (self._clock_hz * FRAME_MS // 1000)
-        self._packet_bytes = self._clock_hz * ptime_ms // 1000
-        self._gathered.clear()
+    def agree(self, payload_type: int, encoding: Encoding) -> None:
+        """Write sound so from now on."""
+        self._payload_type, self._encoding = payload_type, encoding
+        self._slot_ticks = encoding.clock_hz * FRAME_MS // 1000
         self._key_type: tuple[int, int] | None = None
 
     def agree_keys(self, key_type: tuple[int, int] | None) -> None:
@@ -118,7 +112,7 @@ class RtpSender:
 
     def _pass_over(self, slots: int) -> None:
         self._slots += slots
-        self._timestamp = (self._timestamp + slots * len(self._silence)) % _TIMES
+        self._timestamp = (self._timestamp + slots * self._slot_ticks) % _TIMES
         self._marker = True
 
     def _fill(self, frame: bytes | None) -> list[bytes]:
@@ -131,17 +125,12 @@ class RtpSender:
             return self._press()
         self._rest = max(0, self._rest - 1)
         self.frames += frame is not None
-        self._gathered += self._silence if frame is None else self._encode(frame)
-        out = []
-        while len(self._gathered) >= self._packet_bytes:
-            out.append(self._packet(bytes(self._gathered[: self._packet_bytes])))
-            del self._gathered[: self._packet_bytes]
-        return out
+        return [self._packet(payload, ticks) for payload, ticks in self._encoding.feed(frame)]
 
-    def _packet(self, payload: bytes) -> bytes:
+    def _packet(self, payload: bytes, ticks: int) -> bytes:
         packet = Packet(self._payload_type, self._sequence, self._timestamp, self.ssrc, payload, self._marker)
         self._marker = False
-        self._timestamp = (self._timestamp + len(payload)) % _TIMES
+        self._timestamp = (self._timestamp + ticks) % _TIMES
         return self._sent(packet)
 
     def _sent(self, packet: Packet) -> bytes:
@@ -152,17 +141,14 @@ class RtpSender:
 
     def _press(self) -> list[bytes]:
         """Send one slot of a key; the sound of that time is not sent."""
-        out = []
-        if self._gathered:
-            out.append(self._packet(bytes(self._gathered)))
-            self._gathered.clear()
+        out = [self._packet(payload, ticks) for payload, ticks in self._encoding.flush()]
         if self._pressing is None:
             key, duration_ms = self._keys.popleft()
-            payload_type, clock_hz = self._key_type or (101, self._clock_hz)
+            payload_type, clock_hz = self._key_type or (101, self._encoding.clock_hz)
             self._pressing = press(key, payload_type, clock_hz, duration_ms=duration_ms)
             self._key_began = self._timestamp
         out += [self._event(packet) for packet in self._of_slot(self._pressing)]
-        self._timestamp = (self._timestamp + len(self._silence)) % _TIMES
+        self._timestamp = (self._timestamp + self._slot_ticks) % _TIMES
         return out
 
     def _of_slot(self, pressing: Iterator[Packet]) -> Iterator[Packet]:

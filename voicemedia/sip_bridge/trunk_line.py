@@ -35,7 +35,7 @@ from voicemedia.sip_bridge.keepalive_wire import Keepalive, Probing
 from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
 from voicemedia.sip_bridge.reason_wire import NORMAL, Reason
 from voicemedia.sip_bridge.register_wire import Account, Registration, Standing
-from voicemedia.sip_bridge.rtp_leg import RATE_HZ, Room, RtpLeg
+from voicemedia.sip_bridge.rtp_leg import NARROW_HZ, Room, RtpLeg
 from voicemedia.sip_bridge.sip_ports import Message, SipPorts
 from voicemedia.sip_bridge.udp_ports import NoPorts
 from voicemedia.sip_bridge.uri_wire import Uri, split_host
@@ -289,7 +289,7 @@ class TrunkLine:
         return Caller(
             call_id=invite.call_id,
             carrier="sip",
-            rate_hz=RATE_HZ,
+            rate_hz=NARROW_HZ,
             route=self._desk.route,
             stream_id=call.session_id[:12],
             number=origin.number,

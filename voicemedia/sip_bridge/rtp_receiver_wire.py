@@ -1,0 +1,197 @@
+"""What comes as RTP: packets into frames of 20 ms at the rate of the call, gapless and in order.
+
+Packets are put in order as payloads and decoded in that order, since most codecs remember what came before. A payload
+type may change from one packet to the next; where the clock of the timestamps changes with it, a new time line begins
+behind what has come.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import Final
+
+from voicemedia.audio.coding import Decoding, make_decoding
+from voicemedia.audio.comfort_noise import ComfortNoise
+from voicemedia.audio.frames import Framer
+from voicemedia.audio.g711 import CODECS
+from voicemedia.audio.jitter import RESYNC_MS, Delivery, JitterBuffer, Lost
+from voicemedia.audio.resample import Resampler
+from voicemedia.errors import WireError
+from voicemedia.sip_bridge.codec_wire import PCMA, PCMU, Codec
+from voicemedia.sip_bridge.rtp_wire import Packet, Timeline
+
+WELL_KNOWN: Final = {0: PCMU, 8: PCMA}
+"Numbers everybody means the same by, whatever was agreed on (RFC 3551, table 4)."
+NOISE_BEHIND_MS: Final = 60
+"Noise is made up so long after its time, because speech that begins again may be under way."
+
+Counts = tuple[int, int, int, int, int]
+
+
+class RtpReceiver:
+    """One incoming stream.
+
+    :param deadlines_ms: shortest and longest wait for a packet out of order.
+    :param hear: told each frame, and whether it is made up.
+    """
+
+    def __init__(self, deadlines_ms: tuple[int, int], hear: Callable[[bytes, bool], None]) -> None:
+        self._deadlines_ms, self._hear = deadlines_ms, hear
+        self._codecs: Mapping[int, Codec] = WELL_KNOWN
+        self._streams: dict[str, Decoding] = {}
+        self._past: Counts = (0, 0, 0, 0, 0)
+        self.damaged = 0
+        self.concealed_ms = 0.0
+        self.begin(8000)
+
+    def begin(self, rate_hz: int) -> None:
+        """Give out sound of this rate from now on."""
+        self.rate_hz = rate_hz
+        self._framer = Framer(rate_hz)
+        self._noise = ComfortNoise(rate_hz)
+        self._quiet: tuple[int, int] | None = None
+        "Where on the time line the peer fell silent, and when it said so."
+        self._use(PCMU)
+
+    def agree(self, codecs: Mapping[int, Codec]) -> None:
+        """Take packets with these payload types."""
+        self._codecs = {**WELL_KNOWN, **codecs}
+
+    def codec(self, payload_type: int) -> Codec | None:
+        """Return what a payload type means; None: no sound."""
+        return self._codecs.get(payload_type)
+
+    def _use(self, codec: Codec) -> None:
+        """Decode this codec from now on."""
+        if codec.name not in self._streams:
+            self._streams[codec.name] = make_decoding(codec.name)
+        decoding, before = self._streams[codec.name], getattr(self, "_decoding", None)
+        self._codec, self._decoding = codec, decoding
+        same = before is not None and (before.clock_hz, before.tick_bytes) == (decoding.clock_hz, decoding.tick_bytes)
+        if not same:
+            self._past = self.counts() if before is not None else self._past
+            self._timeline = Timeline(decoding.clock_hz * RESYNC_MS // 1000)
+            self._jitter = JitterBuffer(decoding.clock_hz, decoding.tick_bytes, *self._deadlines_ms)
+            self._quiet = None
+        changes = decoding.rate_hz != self.rate_hz
+        self._resampler = Resampler(decoding.rate_hz, self.rate_hz) if changes else None
+
+    # --- what comes ---
+
+    def sound(self, packet: Packet, codec: Codec, now_ms: int) -> None:
+        """Take a packet of sound.
+
+        :raises WireError: it is damaged.
+        """
+        if not packet.payload:
+            return
+        if codec is not self._codec:
+            self.flush()
+            self._use(codec)
+        ticks = self._decoding.ticks(packet.payload)
+        if not ticks:
+            raise WireError("bad_payload", codec.name)
+        position, pause = self._timeline.place(packet, ticks)
+        if pause:
+            # The sender suppressed silence: nothing is missing, and nothing is to be waited for.
+            self._pause(position - pause, position, now_ms)
+        self._quiet = None
+        self._deliver(self._jitter.put(position, ticks, packet.payload, now_ms))
+
+    def comfort_noise(self, packet: Packet, now_ms: int) -> None:
+        """Take a description of the silence that begins."""
+        position, pause = self._timeline.place(packet, 0)
+        if pause:
+            self._pause(position - pause, position, now_ms)
+        self._noise.describe(packet.payload)
+        self._quiet = position, now_ms
+
+    def passed(self, packet: Packet) -> None:
+        """Take note of a packet without sound, such as a key."""
+        self._timeline.passed(packet)
+
+    def _pause(self, start: int, end: int, now_ms: int) -> None:
+        if self._jitter.waiting:
+            law = CODECS.get(self._codec.name)
+            if law is not None:
+                self._deliver(self._jitter.put(start, end - start, law.silence * (end - start), now_ms))
+            return
+        lost, silent = self._jitter.pause(start, end)
+        if lost:
+            self._deliver((Lost(lost),))
+        self._frames(self._noise.make(silent * self.rate_hz // self._decoding.clock_hz), False)
+
+    # --- time ---
+
+    @property
+    def next_due_ms(self) -> int:
+        """When `due` has something to give up; `jitter.NEVER_MS` while nothing waits."""
+        return self._jitter.next_due_ms
+
+    @property
+    def deadline_ms(self) -> int:
+        """How long a hole is waited for."""
+        return self._jitter.deadline_ms
+
+    def due(self, now_ms: int) -> None:
+        """Give up the holes that are due."""
+        if self._jitter.next_due_ms <= now_ms:
+            self._deliver(self._jitter.due(now_ms))
+
+    def tick(self, now_ms: int) -> None:
+        """Let 20 ms pass: while the peer is silent, its noise goes on."""
+        if self._quiet is None or self._jitter.waiting:
+            return
+        position, since_ms = self._quiet
+        passed_ms = now_ms - since_ms - NOISE_BEHIND_MS
+        if passed_ms > 0:
+            self._pause(position, position + passed_ms * self._decoding.clock_hz // 1000, now_ms)
+
+    def flush(self) -> None:
+        """Give out what still waits, with its holes."""
+        self._deliver(self._jitter.flush())
+
+    def end(self) -> None:
+        """The stream is over: give out everything."""
+        self.flush()
+        if rest := self._framer.flush():
+            self._hear(rest, False)
+
+    # --- out ---
+
+    def _deliver(self, deliveries: Iterable[Delivery]) -> None:
+        decoding = self._decoding
+        hole = 0
+        for delivery in deliveries:
+            if isinstance(delivery, Lost):
+                hole += delivery.samples
+                continue
+            if hole:
+                self._frames(decoding.hole(hole, delivery), True)
+                hole = 0
+            try:
+                self._frames(decoding.decode(delivery), False)
+            except WireError:
+                self.damaged += 1
+                hole = decoding.ticks(delivery)
+        if hole:
+            self._frames(decoding.hole(hole, None), True)
+
+    def _frames(self, pcm: bytes, concealed: bool) -> None:
+        if self._resampler is not None and pcm:
+            pcm = self._resampler.feed(pcm)
+        if concealed:
+            self.concealed_ms += len(pcm) * 500 / self.rate_hz
+        for frame in self._framer.feed(pcm):
+            self._hear(frame, concealed)
+
+    # --- counts ---
+
+    @property
+    def late(self) -> int:
+        """Packets that came after they had been given up."""
+        return self._past[1] + self._jitter.late
+
+    def counts(self) -> Counts:
+        """Return packets received, late, duplicate, reordered, and ms given up as lost."""
+        jitter = self._jitter
+        now = jitter.received, jitter.late, jitter.duplicate, jitter.reordered, jitter.lost_ms
+        return tuple(map(sum, zip(self._past, now, strict=True)))  # type: ignore[return-value]
