@@ -10,7 +10,7 @@ from voicemedia.config import Config, Route
 from voicemedia.interfaces import Provider, Recognizer, Traits
 from voicemedia.metrics import Metrics
 from voicemedia.providers import wanted
-from voicemedia.recognizers import Recognizers
+from voicemedia.recognizers import Alone, Recognizers
 from voicemedia.stt.prepared import Options, PreparedRecognizer
 
 PRICED = Traits(usd_per_hour=36)
@@ -68,13 +68,21 @@ def test_a_breaker_is_shared_by_all_routes() -> None:
     assert len(first.listened) == 1
 
 
-def test_one_recognizer_that_needs_nothing_serves_by_itself() -> None:
+def test_one_recognizer_that_needs_nothing_serves_by_itself_and_is_counted() -> None:
     clock = Clock()
-    plain = ScriptedRecognizer(clock, name="plain")
+    plain = ScriptedRecognizer(clock, name="plain", fates=iter([Fate(), Fate(50, REFUSED)]).__next__)
     streaming = ScriptedRecognizer(clock, name="streaming", traits=Traits(one_utterance=True))
     recognizers = house(clock, plain, streaming)
-    assert recognizers.of_route("/a", ("plain",), {}) is plain
-    assert recognizers.of_route("/a", ("streaming",), {}) is not streaming
+    alone = recognizers.of_route("/a", ("plain",), {})
+    assert isinstance(alone, Alone)
+    assert hear(alone, clock, "ban bar") == "ban bar"
+    # Nobody takes its place: the call hears of it.
+    assert hear(alone, clock, "bas") == ""
+    assert {key: recognizers.read()["plain"][key] for key in ("streams", "failures")} == {
+        "streams": 2,
+        "failures": {"unauthenticated": 1},
+    }
+    assert not isinstance(recognizers.of_route("/a", ("streaming",), {}), Alone)
     assert recognizers.of_route("/a", ("none",), {}) is None
     assert recognizers.of_route("/a", ("plain",), {"stt.plain": "not installed"}) is None
 

@@ -61,8 +61,7 @@ class Call:
         self._recognition = ears.listen(self.caller.rate_hz, self) if ears else None
 
     def __repr__(self) -> str:
-        ears, voice = self._setting.recognizer, self._setting.synthesizer
-        return f"{self.leg!r} -> {ears and ears.name} -> {self._setting.agent} -> {voice and voice.name}"
+        return f"{self.leg!r} -> {self._setting.path}"
 
     def begin(self) -> None:
         """Say hello; the leg already listens."""

@@ -3,8 +3,11 @@
 from collections.abc import Mapping, Sequence
 from typing import Any, cast
 
+from twisted.internet.defer import Deferred
+
 from voicemedia.account import Account
-from voicemedia.interfaces import Provider, Recognizer, Traits
+from voicemedia.errors import ProviderError
+from voicemedia.interfaces import Hearing, Provider, Recognition, Recognizer, Traits
 from voicemedia.stt.failover import Place
 from voicemedia.stt.prepared import PreparedRecognizer
 from voicemedia.stt.renewing import RenewingRecognizer
@@ -26,8 +29,7 @@ class Recognizers:
         """Join the recognizers of a route, without those whose packages are missing; None: nobody is left."""
         places = [self.places[name] for name in names if name in self.places and f"stt.{name}" not in missing]
         if len(places) == 1 and places[0].traits == Traits():
-            # Nobody to fail over to, and nothing to renew.
-            return places[0].recognizer
+            return Alone(places[0])
         return self._renewing(path, places) if places else None
 
     def of_session(self, path: str, name: str) -> Recognizer:
@@ -48,3 +50,40 @@ class Recognizers:
     def costs(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return what each recognizer has cost, by the way in: a route's path, the streaming API's, `grpc`."""
         return {path: account.read() for path, account in self._accounts.items()}
+
+
+class Alone:
+    """The only recognizer of a route: nobody to fail over to and nothing to renew, but its streams are counted."""
+
+    def __init__(self, place: Place) -> None:
+        self._place = place
+        self.name = place.recognizer.name
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot serve."""
+        return self._place.recognizer.trouble
+
+    def start(self) -> Deferred[None]:
+        """Start it; the service does."""
+        return self._place.recognizer.start()
+
+    def stop(self) -> Deferred[None]:
+        """Stop it; the service does."""
+        return self._place.recognizer.stop()
+
+    def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:
+        """Begin to listen to one caller."""
+        self._place.streams += 1
+        return self._place.recognizer.listen(rate_hz, _Counted(hearing, self._place))
+
+
+class _Counted:
+    """Counts a failure on its way to whom it concerns."""
+
+    def __init__(self, hearing: Hearing, place: Place) -> None:
+        self.heard, self._deaf, self._place = hearing.heard, hearing.deaf, place
+
+    def deaf(self, error: ProviderError) -> None:
+        self._place.failures[error.code] += 1
+        self._deaf(error)

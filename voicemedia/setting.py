@@ -22,3 +22,9 @@ class Setting:
     synthesizer: Synthesizer | None
     agent: str
     "The agent's name in the configuration."
+
+    @property
+    def path(self) -> str:
+        """Who hears, thinks and speaks, by name."""
+        ears, voice = self.recognizer, self.synthesizer
+        return f"{ears.name if ears else 'no ears'} -> {self.agent} -> {voice.name if voice else 'no voice'}"
