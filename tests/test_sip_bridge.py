@@ -73,7 +73,7 @@ async def test_a_call_is_answered_hears_and_is_heard_to_the_bit() -> None:
         await until(lambda: came_back(said, caller.sound))
         assert read_rtp(caller.sound.got[0]).marker
         assert (await caller.hang_up()).startswith("SIP/2.0 200")
-        await until(lambda: not bridge_of(server).lines[0].legs)
+        await until(lambda: not bridge_of(server).lines[0].calls.live)
         assert server.switchboard.ended_by == {"caller_hung_up": 1}
         assert bridge_of(server).rtp_ports.lent == 0
 
@@ -335,6 +335,6 @@ async def test_torture_gets_the_answers_its_manifest_allows_and_calls_go_on() ->
         await caller.talk(said)
         await until(lambda: came_back(said, caller.sound))
         for line in bridge_of(server).lines:
-            for call in tuple(line.legs):
+            for call in tuple(line.calls.live):
                 call.hang_up(0)
     await port.stopListening()

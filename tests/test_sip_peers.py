@@ -23,7 +23,7 @@ SECONDS = 3
 def left_behind(server: MediaServer) -> int:
     """Count what calls have left."""
     bridge = bridge_of(server)
-    return bridge.rtp_ports.lent + sum(len(line.legs) for line in bridge.lines) + len(server.switchboard)
+    return bridge.rtp_ports.lent + sum(len(line.calls.live) for line in bridge.lines) + len(server.switchboard)
 
 
 @needs_sipp

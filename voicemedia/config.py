@@ -19,6 +19,7 @@ from voicemedia.errors import ConfigError
 from voicemedia.faults import explain
 from voicemedia.secret import Secret as Secret
 from voicemedia.sections import Browser as Browser
+from voicemedia.sections import Calls as Calls
 from voicemedia.sections import Count as Count
 from voicemedia.sections import Grpc as Grpc
 from voicemedia.sections import History as History
@@ -230,6 +231,7 @@ class Config(Section, frozen=True):
     browser: Browser = Browser()
     grpc: Grpc = Grpc()
     sip: Sip = Sip()
+    calls: Calls = Calls()
     history: History = History()
     log: Log = Log()
     stt: Mapping[str, Table] = msgspec.field(default_factory=dict)
@@ -290,8 +292,8 @@ def secret(name: str, key: str = "") -> Secret:
 
 def secrets_named(config: Config) -> Iterator[tuple[str, str]]:
     """Yield (key, environment variable) for every secret that is named."""
-    if config.stream.secret_env:
-        yield "stream.secret_env", config.stream.secret_env
+    named = [("stream.secret_env", config.stream.secret_env), ("calls.token_env", config.calls.token_env)]
+    yield from (each for each in named if each[1])
     for key in ("token_env", "speech_token_env"):
         if name := getattr(config.grpc, key):
             yield f"grpc.{key}", name

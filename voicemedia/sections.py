@@ -161,6 +161,8 @@ class Sip(Section, frozen=True):
     "A caller whose sound stays away for this long has vanished, in seconds; not while on hold."
     messages_per_s: Positive = 1000
     "SIP messages taken from one address; more are dropped unread."
+    hold_music: str = ""
+    "WAV file that callers on hold hear, over and over; empty: silence."
 
     def __post_init__(self) -> None:
         if bool(self.certificate) != bool(self.private_key):
@@ -169,6 +171,13 @@ class Sip(Section, frozen=True):
             raise ValueError("rtp_last_port: must be greater than rtp_first_port")
         if self.public_address:
             networks((self.public_address,), "public_address")
+
+
+def _check_rewrite(key: str, pattern: str, replacement: str) -> None:
+    try:
+        re.compile(f"(?:{pattern})|").sub(replacement, "")
+    except (re.error, IndexError) as error:
+        raise ValueError(f"{key}: {pattern} -> {replacement}: {error}; write it like ['^00', '+']") from error
 
 
 class Trunk(Section, frozen=True):
@@ -210,17 +219,45 @@ class Trunk(Section, frozen=True):
     "Calls at the same time; 0: only `limits.max_calls`."
     full: Literal[503, 486, 480] = 503
     "What a call too many is answered: 503 with Retry-After lets carriers try elsewhere, 486 is busy."
+    dial_prefixes: tuple[str, ...] = ()
+    "Who may be called: numbers that begin with one of these, after rewriting; empty: nobody; `[]`: everybody."
+    emergency: bool = False
+    "Whether emergency numbers may be called; no agent should."
+    rewrite_called: tuple[tuple[str, str], ...] = ()
+    "Pairs of pattern and replacement for numbers we call; the first pattern found changes the number."
+    rewrite_caller: tuple[tuple[str, str], ...] = ()
+    "The same for numbers that call us."
+    callers: tuple[str, ...] = ()
+    "Numbers we may call as, the first unless another is asked for; empty: `user`."
+    ring_s: Annotated[int, Meta(ge=1, le=300)] = 60
+    "How long it may ring where we call, in seconds."
+    transfer_by: Literal["auto", "refer", "bridge"] = "auto"
+    "How callers are handed over: the peer is asked to (`refer`), or we call and join both (`bridge`)."
 
     def __post_init__(self) -> None:
         if not re.fullmatch(r"[A-Za-z0-9._~-]+", self.name):
             raise ValueError("name: expected letters, digits and ._~- only")
         networks(self.peers, "peers")
+        for key in ("rewrite_called", "rewrite_caller"):
+            for pattern, replacement in getattr(self, key):
+                _check_rewrite(key, pattern, replacement)
         if not self.codecs:
             raise ValueError("codecs: name at least one")
         if (self.register or self.probe_s) and not self.server:
             raise ValueError("server: registering and probing need one")
         if self.register and not self.user:
             raise ValueError("user: registering needs one")
+
+
+class Calls(Section, frozen=True):
+    """Who may place, end and move calls over HTTP."""
+
+    token_env: str = ""
+    "Environment variable with the token asked for as `Authorization: Bearer ...`; empty: nobody may."
+
+    def __post_init__(self) -> None:
+        if self.token_env and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", self.token_env):
+            raise ValueError("token_env: expected the name of an environment variable, not the token itself")
 
 
 class History(Section, frozen=True):

@@ -2,6 +2,7 @@
 
 import secrets
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from voicemedia import config as configuration
@@ -10,8 +11,10 @@ from voicemedia.config import Config, Route, Trunk
 from voicemedia.errors import ConfigError
 from voicemedia.metrics import Metrics
 from voicemedia.sip_bridge.bridge import Bridge
+from voicemedia.sip_bridge.desk import Desk
+from voicemedia.sip_bridge.music import Music
 from voicemedia.sip_bridge.rtp_leg import Room
-from voicemedia.sip_bridge.trunk_line import Desk, TrunkLine
+from voicemedia.sip_bridge.trunk_line import TrunkLine
 from voicemedia.switchboard import Line, Switchboard
 from voicemedia.ticker import Ticker
 
@@ -36,17 +39,27 @@ def make_bridge(
         number=lambda: int.from_bytes(secrets.token_bytes(4)),
         no_rtp_ms=config.sip.no_rtp_s * 1000,
     )
+    music = Music(config.sip.hold_music)
     for trunk in config.trunks:
         if "opus" in trunk.codecs and (lack := libopus.missing()):
             raise ConfigError(f"trunks.{trunk.name}.codecs: {lack}")
-        desk = _desk(trunk, lines[trunk.name], reactor, room, switchboard)
+        desk = _desk(trunk, lines[trunk.name], room, switchboard, House(reactor, ticker, music))
         bridge.add(TrunkLine(trunk, bridge.ports, desk))
     return bridge
 
 
-def _desk(trunk: Trunk, line: Line, reactor: Any, room: Room, switchboard: Switchboard) -> Desk:
+@dataclass(frozen=True, slots=True)
+class House:
+    """What all trunks share beside the room of their legs."""
+
+    reactor: Any
+    ticker: Ticker
+    music: Music
+
+
+def _desk(trunk: Trunk, line: Line, room: Room, switchboard: Switchboard, house: House) -> Desk:
     return Desk(
-        reactor=reactor,
+        reactor=house.reactor,
         room=room,
         random=secrets.token_bytes,
         route=line.route.path,
@@ -54,5 +67,9 @@ def _desk(trunk: Trunk, line: Line, reactor: Any, room: Room, switchboard: Switc
         refusal=lambda: switchboard.refusal(line.route),
         draining=lambda: switchboard.draining,
         hold=lambda change: switchboard.hold(line.route, change),
+        join=house.ticker.join,
+        leave=house.ticker.leave,
+        music=house.music.play,
+        max_call_s=line.setting.limits.max_call_s,
         secret=configuration.secret(trunk.secret_env) if trunk.secret_env else None,
     )

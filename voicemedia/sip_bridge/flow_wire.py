@@ -144,6 +144,8 @@ class TransferReport:
     call: Call
     status: int
     last: bool
+    refused: bool = False
+    "The peer did not even try."
 
 
 @dataclass(frozen=True, slots=True)

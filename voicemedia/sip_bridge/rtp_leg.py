@@ -24,6 +24,7 @@ from voicemedia.sip_bridge.srtp_wire import Protection
 from voicemedia.sip_bridge.telephone_event_wire import KeysIn
 from voicemedia.sip_bridge.udp_hub import UdpHub
 from voicemedia.sip_bridge.udp_ports import PortPair, UdpPorts
+from voicemedia.switching import Switching
 
 LEAD_MS: Final = FRAME_MS
 "One frame, so that a tick a little early finds the frame of its slot; it leaves no sooner for that."
@@ -69,6 +70,9 @@ class RtpLeg:
         self.last_message_ms = self._heard_ms = room.clock()
         self._pair, self._room, self._known, self._hang_up = pair, room, known, hang_up
         self.listener: Listener | None = None
+        self.switching: Switching | None = None
+        self.music: Callable[[], bytes] | None = None
+        "What is heard in place of what is played, a frame each time: the peer waits."
         self._agreement: Agreement | None = None
         self._events: dict[int, int] = {}
         "Payload type of telephone-events -> their clock."
@@ -150,6 +154,11 @@ class RtpLeg:
         self.listener = None
         listener.gone(why)
 
+    @property
+    def backlog(self) -> int:
+        """Frames and marks that have not left."""
+        return self._sender.backlog
+
     def press(self, key: str, duration_ms: int = 160) -> bool:
         """Press a key in the sound; False when the peer has agreed to none."""
         return self._sender.press(key, duration_ms)
@@ -227,7 +236,9 @@ class RtpLeg:
     # --- from the call (Leg) ---
 
     def play(self, pcm: bytes) -> None:
-        """Send whole frames, each in its slot."""
+        """Send whole frames, each in its slot; to a peer that hears music they are lost."""
+        if self.music is not None:
+            return
         for at in range(0, len(pcm), self._frame_bytes):
             self._send(self._sender.play(pcm[at : at + self._frame_bytes]))
 
@@ -245,6 +256,8 @@ class RtpLeg:
         if agreement is None or self._over:
             return
         self._send(self._sender.tick(now_ms))
+        if self.music is not None:
+            self._send(self._sender.play(self.music()))
         self._receiver.tick(now_ms)
         marks, self._sender.marks = self._sender.marks, []
         for number in marks:

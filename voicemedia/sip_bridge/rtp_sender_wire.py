@@ -58,6 +58,11 @@ class RtpSender:
         """The timestamp of the next packet."""
         return self._timestamp
 
+    @property
+    def backlog(self) -> int:
+        """How many frames and marks wait for their slot."""
+        return len(self._queue)
+
     # --- what is to leave ---
 
     def play(self, frame: bytes) -> list[bytes]:

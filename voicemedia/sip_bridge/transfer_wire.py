@@ -100,7 +100,7 @@ class Transfers:
         if not self._awaiting or response.status < 200 or (response.status < 300 and not quiet):
             return
         self._awaiting = False
-        self.call.agent.tell(TransferReport(self.call, response.status, True))
+        self.call.agent.tell(TransferReport(self.call, response.status, True, response.status >= 300))
         if response.status == 481:
             self.call.lost(response, now_ms)
 

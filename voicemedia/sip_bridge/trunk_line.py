@@ -1,82 +1,30 @@
-"""One trunk at work: its user agent, its registration and probes, and its calls.
-
-A call comes in as an INVITE; it is admitted or refused, given ports, answered, and with the ACK its leg goes to the
-switchboard. Everything the user agent says passes `_told`.
-"""
+"""One trunk at work: its user agent, its messages and time, its server, registration and probes."""
 
 import ipaddress
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.logger import Logger
 
-from voicemedia.config import Network, Secret, Trunk, networks
-from voicemedia.errors import CallRefused, WireError
-from voicemedia.interfaces import Caller, Goodbye, Leg, Listener
-from voicemedia.sip_bridge.call_wire import Call
-from voicemedia.sip_bridge.caller_wire import origin_of
-from voicemedia.sip_bridge.codec_wire import CODECS
+from voicemedia.config import Network, Trunk, networks
+from voicemedia.errors import Unable
+from voicemedia.sip_bridge.desk import Desk
+from voicemedia.sip_bridge.dial_plan_wire import FORBIDDEN, Called
 from voicemedia.sip_bridge.digest_wire import Credentials
-from voicemedia.sip_bridge.flow_wire import (
-    Answered,
-    Ended,
-    Event,
-    Flow,
-    Incoming,
-    KeyPressed,
-    MediaChanged,
-    TransferAsked,
-    Transmit,
-)
-from voicemedia.sip_bridge.incoming_wire import IncomingCall
+from voicemedia.sip_bridge.flow_wire import Flow, Transmit
 from voicemedia.sip_bridge.keepalive_wire import Keepalive, Probing
-from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
-from voicemedia.sip_bridge.reason_wire import NORMAL, Reason
 from voicemedia.sip_bridge.register_wire import Account, Registration, Standing
-from voicemedia.sip_bridge.rtp_leg import NARROW_HZ, Room, RtpLeg
 from voicemedia.sip_bridge.sip_ports import Message, SipPorts
-from voicemedia.sip_bridge.udp_ports import NoPorts
+from voicemedia.sip_bridge.trunk_calls import TrunkCalls, Ways
 from voicemedia.sip_bridge.uri_wire import Uri, split_host
 from voicemedia.sip_bridge.user_agent_wire import UserAgent
 
 RESOLVE_AGAIN_S: Final = 30
 "A server whose name is not found is asked for again after this."
-REASONS: Final = {
-    Goodbye.AGENT_HUNG_UP: Reason("Q.850", NORMAL, "Normal call clearing"),
-    Goodbye.FAILED: Reason("Q.850", 41, "Temporary failure"),
-    Goodbye.DRAINED: Reason("Q.850", NORMAL, "Normal call clearing"),
-    Goodbye.TOO_LONG: Reason("Q.850", NORMAL, "Longest call"),
-    Goodbye.IDLE: Reason("Q.850", 102, "Nothing heard"),
-    Goodbye.PEER_VANISHED: Reason("Q.850", 102, "No sound from you"),
-}
-"What a BYE gives as its reason (RFC 3326)."
-
-
-@dataclass(frozen=True, slots=True)
-class Desk:
-    """What the house gives one trunk."""
-
-    reactor: Any
-    room: Room
-    random: Callable[[int], bytes]
-    "Makes that many random bytes."
-    route: str
-    answer: Callable[[Leg], Listener]
-    "The switchboard's: makes a call of a leg."
-    refusal: Callable[[], CallRefused | None]
-    draining: Callable[[], bool]
-    hold: Callable[[int], None]
-    "Told +1 for a call that is there and -1 for one that is gone."
-    secret: Secret | None = None
 
 
 class TrunkLine:
-    """One trunk.
-
-    :ivar legs: the sound of its calls that have not ended.
-    """
+    """One trunk."""
 
     log = Logger()
 
@@ -89,9 +37,7 @@ class TrunkLine:
         self.agent = UserAgent(lambda: desk.random(12).hex(), lambda: int.from_bytes(desk.random(4)) / 2**32)
         if desk.secret is not None:
             self.agent.credentials = Credentials(trunk.user, desk.secret.reveal(), lambda: desk.random(8).hex())
-        self.legs: dict[Call, RtpLeg] = {}
-        self._why: dict[Call, Goodbye] = {}
-        "Calls we hang up, and why."
+        self.calls = TrunkCalls(trunk, ports, desk, self.agent, Ways(self.knows, self._to, self._host, self.flush))
         self._timer: Any = None
         self._timer_ms: int | None = None
         self._resolving: Any = None
@@ -105,6 +51,32 @@ class TrunkLine:
             return True
         address = _address(host)
         return address is not None and any(address in network for network in self.peers)
+
+    def _host(self, flow: Flow) -> str:
+        """Return the host part of addresses over there."""
+        if self.trunk.server:
+            return self.trunk.server
+        host, port = flow.peer
+        return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _to(self, called: Called) -> tuple[str, Flow]:
+        """Return the address and the way to somebody: by our server, or to a peer that was named.
+
+        :raises Unable: there is no way, or the trunk is down.
+        """
+        given, transport = called.uri, self.trunk.transport
+        if given is None or given.hostport == self.trunk.server:
+            if self.server is None:
+                raise Unable("the trunk has no server to call by" if not self.trunk.server else self.trouble, 503)
+            if self.trouble:
+                raise Unable(self.trouble, 503)
+            peer, host = self.server, self.trunk.server
+        else:
+            peer, host = (given.host.strip("[]"), given.port or (5061 if transport == "tls" else 5060)), given.hostport
+            if not self.knows(peer[0]):
+                raise Unable("that address is none of the trunk's", FORBIDDEN)
+        named = "" if transport == "udp" else f";transport={transport}"
+        return f"sip:{called.user}@{host}{named}", self._ports.flow(transport.upper(), peer)
 
     # --- life ---
 
@@ -180,7 +152,7 @@ class TrunkLine:
                 if isinstance(output, Transmit):
                     self._ports.send(output)
                 else:
-                    self._told(output)
+                    self.calls.told(output)
         self._arm()
 
     def _arm(self) -> None:
@@ -203,126 +175,6 @@ class TrunkLine:
             if part is not None:
                 part.due(now_ms)
         self.flush()
-
-    # --- calls ---
-
-    def _told(self, event: Event) -> None:
-        match event:
-            case Incoming(call):
-                self._invited(call)
-            case MediaChanged(call, agreement) if call in self.legs:
-                self.legs[call].agree(agreement)
-            case Answered(call) if call in self.legs:
-                self._answered(call)
-            case KeyPressed(call, key) if call in self.legs:
-                listener = self.legs[call].listener
-                if listener is not None:
-                    listener.digit(key.key)
-            case TransferAsked(call):
-                call.transfers.refuse(self._clock())
-            case Ended():
-                self._ended(event)
-
-    def _invited(self, call: IncomingCall) -> None:
-        refusal = self._desk.refusal()
-        if refusal is not None:
-            self._refuse(call, str(refusal), refusal.retry_after_s)
-            return
-        try:
-            pair = self._desk.room.ports.lend()
-        except NoPorts:
-            self._refuse(call, "no port for the sound is free", 5)
-            return
-        trunk, now_ms = self.trunk, self._clock()
-        host = call.flow.peer[0]
-        terms = Terms(
-            self._ports.address(host),
-            pair.port,
-            tuple(CODECS[name.lower()] for name in trunk.codecs),
-            trunk.ptime_ms,
-            srtp=self._srtp(call),
-        )
-        self._desk.hold(+1)
-        leg = RtpLeg(
-            self._caller(call), pair, self._desk.room, self._known(call, host), lambda why: self._hang_up(call, why)
-        )
-        self.legs[call] = leg
-        call.answer(Negotiation(terms, int.from_bytes(self._desk.random(4)), self._desk.random), now_ms)
-
-    def _srtp(self, call: IncomingCall) -> str:
-        """Tell how this call may be protected: keys that come in the clear protect nothing, unless they have to."""
-        wanted = self.trunk.srtp
-        return "never" if wanted == "allow" and call.flow.transport != "TLS" else wanted
-
-    def _known(self, call: IncomingCall, host: str) -> Callable[[str], bool]:
-        """Return who may send sound: the signalling peer, its trunk, and whom its SDP names."""
-
-        def known(source: str) -> bool:
-            agreement = call.media.agreement if call.media else None
-            return source == host or (agreement is not None and source == agreement.address) or self.knows(source)
-
-        return known
-
-    def _refuse(self, call: IncomingCall, reason: str, retry_after_s: int) -> None:
-        self.log.info("trunk {trunk}: a call is refused: {reason}", trunk=self.trunk.name, reason=reason)
-        self._desk.room.metrics.calls_refused += 1
-        # A server that stops is not busy: the carrier shall try the next one.
-        full = 503 if self._desk.draining() else self.trunk.full
-        headers = (("Retry-After", str(retry_after_s)),) if full == 503 else ()
-        call.refuse(full, self._clock(), headers=headers)
-
-    def _caller(self, call: IncomingCall) -> Caller:
-        invite = call.invite
-        origin = origin_of(invite)
-        diverted = ", ".join(each.address.uri.name for each in origin.diverted)
-        parameters = {
-            "attestation": origin.attestation,
-            "verified": origin.verified,
-            "diverted_from": diverted,
-            "private": "true" if origin.private else "",
-            "trunk": self.trunk.name,
-        }
-        try:
-            to = Uri.parse(invite.uri).name
-        except WireError:
-            to = ""
-        return Caller(
-            call_id=invite.call_id,
-            carrier="sip",
-            rate_hz=NARROW_HZ,
-            route=self._desk.route,
-            stream_id=call.session_id[:12],
-            number=origin.number,
-            to=to,
-            parameters={name: value for name, value in parameters.items() if value},
-        )
-
-    def _answered(self, call: Call) -> None:
-        leg = self.legs[call]
-        leg.begin(self._desk.answer(leg))
-
-    def _hang_up(self, call: Call, why: Goodbye) -> None:
-        self._why.setdefault(call, why)
-        call.hang_up(self._clock(), REASONS.get(why))
-        # In its own turn: the leg is in the middle of something.
-        self._desk.reactor.callLater(0, self.flush)
-
-    def _ended(self, ended: Ended) -> None:
-        call = ended.call
-        leg, why = self.legs.pop(call, None), self._why.pop(call, None)
-        if leg is None:
-            return
-        self._desk.hold(-1)
-        self.log.info(
-            "trunk {trunk}: call {call} over, status {status}, cause {cause}",
-            trunk=self.trunk.name,
-            call=leg.caller.call_id,
-            status=ended.status,
-            cause=ended.cause,
-        )
-        if why is None:
-            why = Goodbye.CALLER_HUNG_UP if ended.status in (200, 487) else Goodbye.PEER_VANISHED
-        leg.ended(why)
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

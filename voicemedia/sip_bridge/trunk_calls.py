@@ -1,0 +1,340 @@
+"""The calls of one trunk: taken, placed, handed over, ended. Everything its user agent says of calls passes `told`."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from twisted.logger import Logger
+
+from voicemedia.config import Trunk
+from voicemedia.errors import CallRefused, Unable, WireError
+from voicemedia.interfaces import Caller, Goodbye
+from voicemedia.sip_bridge.call_wire import Call, CallState
+from voicemedia.sip_bridge.caller_wire import origin_of
+from voicemedia.sip_bridge.codec_wire import CODECS
+from voicemedia.sip_bridge.desk import Card, Desk
+from voicemedia.sip_bridge.dial_plan_wire import Called, DialPlan
+from voicemedia.sip_bridge.flow_wire import (
+    Answered,
+    Destination,
+    Ended,
+    Event,
+    Flow,
+    Incoming,
+    KeyPressed,
+    MediaChanged,
+    MediaRefused,
+    Progress,
+    TransferAsked,
+    TransferReport,
+)
+from voicemedia.sip_bridge.incoming_wire import IncomingCall
+from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
+from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
+from voicemedia.sip_bridge.rtp_leg import NARROW_HZ
+from voicemedia.sip_bridge.sip_ports import SipPorts
+from voicemedia.sip_bridge.sip_wire import REASONS as PHRASES
+from voicemedia.sip_bridge.succession import Succession
+from voicemedia.sip_bridge.trunk_call import Order, TrunkCall
+from voicemedia.sip_bridge.udp_ports import NoPorts, PortPair
+from voicemedia.sip_bridge.uri_wire import Uri
+from voicemedia.sip_bridge.user_agent_wire import UserAgent
+
+REMEMBERED: Final = 200
+"Cards of ended calls that can still be read."
+
+
+@dataclass(frozen=True, slots=True)
+class Ways:
+    """How a trunk reaches its peers."""
+
+    knows: Callable[[str], bool]
+    "Whether an address is the trunk's."
+    to: Callable[[Called], tuple[str, Flow]]
+    "The address and the way to somebody; raises `Unable`."
+    host: Callable[[Flow], str]
+    "The host part of addresses there."
+    wake: Callable[[], None]
+    "Sends what the user agent has to say."
+
+
+class TrunkCalls:
+    """All calls of a trunk.
+
+    :ivar live: those that are not over, by their dialogs.
+    """
+
+    log = Logger()
+
+    def __init__(self, trunk: Trunk, ports: SipPorts, desk: Desk, agent: UserAgent, ways: Ways) -> None:
+        self.trunk, self.desk, self.agent = trunk, desk, agent
+        self._ports, self._ways = ports, ways
+        self.knows, self.wake = ways.knows, ways.wake
+        self.plan = DialPlan(trunk.dial_prefixes, trunk.emergency, trunk.rewrite_called)
+        self._callers = DialPlan((), emergency=False, rewrites=trunk.rewrite_caller)
+        self.live: dict[Call, TrunkCall] = {}
+        self.succession = Succession(self)
+        self.cards: OrderedDict[str, Card] = OrderedDict()
+        "Of ended calls."
+
+    def __iter__(self) -> Iterator[TrunkCall]:
+        return iter(tuple(self.live.values()))
+
+    @property
+    def now_ms(self) -> int:
+        """The time of all calls."""
+        return self.desk.room.clock()
+
+    def find(self, call_id: str) -> TrunkCall | None:
+        """Find a live call."""
+        return next((call for call in self if call.card.call_id == call_id), None)
+
+    # --- what the user agent tells ---
+
+    def told(self, event: Event) -> None:
+        """Take an event."""
+        if isinstance(event, Incoming):
+            self._invited(event.call, event.replaces)
+            return
+        if self.succession.told(event):
+            return
+        call = self.live.get(event.call)
+        if call is not None:
+            self._told_of(call, event)
+
+    def _told_of(self, call: TrunkCall, event: Event) -> None:
+        match event:
+            case MediaChanged() | MediaRefused() | KeyPressed():
+                call.told(event)
+            case Progress():
+                self._progressed(call, event)
+            case Answered():
+                self._answered(call)
+            case TransferAsked(_, transfer):
+                self.succession.asked(call, transfer)
+            case TransferReport() if call.moving is not None:
+                call.moving.reported(event)
+            case Ended():
+                self._ended(call, event)
+
+    # --- in ---
+
+    def _invited(self, sip: IncomingCall, replaced: Call | None) -> None:
+        if replaced is not None and replaced in self.live:
+            self.succession.replaced(self.live[replaced], sip)
+            return
+        refusal = self.desk.refusal()
+        if refusal is not None:
+            self._refuse(sip, refusal)
+            return
+        try:
+            pair = self.desk.room.ports.lend()
+        except NoPorts:
+            self._refuse(sip, CallRefused("no port for the sound is free", 5))
+            return
+        caller = self._caller(sip)
+        card = self._card(caller.call_id, "inbound", caller.number, caller.to)
+        self._add(TrunkCall(sip, self, pair, caller, card))
+        sip.answer(self.media(pair, sip.flow), self.now_ms)
+
+    def media(self, pair: PortPair, flow: Flow) -> Negotiation:
+        """Make what we bring to a negotiation."""
+        trunk = self.trunk
+        terms = Terms(
+            self._ports.address(flow.peer[0]),
+            pair.port,
+            tuple(CODECS[name.lower()] for name in trunk.codecs),
+            trunk.ptime_ms,
+            srtp=self._srtp(flow),
+        )
+        return Negotiation(terms, int.from_bytes(self.desk.random(4)), self.desk.random)
+
+    def _srtp(self, flow: Flow) -> str:
+        """Tell how a call may be protected: keys that come in the clear protect nothing, unless they have to."""
+        wanted = self.trunk.srtp
+        return "never" if wanted == "allow" and flow.transport != "TLS" else wanted
+
+    def _refuse(self, sip: IncomingCall, refusal: CallRefused) -> None:
+        self.log.info("trunk {trunk}: a call is refused: {reason}", trunk=self.trunk.name, reason=refusal.reason)
+        self.desk.room.metrics.calls_refused += 1
+        # A server that stops is not busy: the carrier shall try the next one.
+        full = 503 if self.desk.draining() else self.trunk.full
+        headers = (("Retry-After", str(refusal.retry_after_s)),) if full == 503 else ()
+        sip.refuse(full, self.now_ms, headers=headers)
+
+    def _caller(self, sip: IncomingCall) -> Caller:
+        invite = sip.invite
+        origin = origin_of(invite)
+        diverted = ", ".join(each.address.uri.name for each in origin.diverted)
+        parameters = {
+            "attestation": origin.attestation,
+            "verified": origin.verified,
+            "diverted_from": diverted,
+            "private": "true" if origin.private else "",
+            "trunk": self.trunk.name,
+        }
+        try:
+            to = Uri.parse(invite.uri).name
+        except WireError:
+            to = ""
+        return Caller(
+            call_id=invite.call_id,
+            carrier="sip",
+            rate_hz=NARROW_HZ,
+            route=self.desk.route,
+            stream_id=sip.session_id[:12],
+            number=self._callers.rewrite(origin.number),
+            to=to,
+            parameters={name: value for name, value in parameters.items() if value},
+        )
+
+    # --- out ---
+
+    def place(self, order: Order) -> TrunkCall:
+        """Call somebody.
+
+        :raises Unable: the number may not be called, there is no room, or no way.
+        """
+        called = self.plan.called(order.to)
+        uri, flow = self._ways.to(called)
+        ours = self._ours(order.caller)
+        refusal = self.desk.refusal()
+        if refusal is not None:
+            raise Unable(refusal.reason, 503)
+        try:
+            pair = self.desk.room.ports.lend()
+        except NoPorts:
+            raise Unable("no port for the sound is free", 503) from None
+        call_id = self.desk.random(12).hex()
+        to = Destination(uri, f"<sip:{ours}@{self._ways.host(flow)}>", call_id=call_id)
+        try:
+            sip = self.agent.dial(to, self.media(pair, flow), flow, self.now_ms)
+        except WireError as error:
+            self.desk.room.ports.take_back(pair)
+            raise Unable(f"that is no address ({error.kind})", 400) from error
+        return self._placed(sip, pair, order, called.number, ours)
+
+    def _placed(self, sip: OutgoingCall, pair: PortPair, order: Order, number: str, ours: str) -> TrunkCall:
+        call_id = sip.dialog.call_id
+        caller = Caller(
+            call_id=call_id,
+            carrier="sip",
+            rate_hz=NARROW_HZ,
+            route=self.desk.route,
+            stream_id=sip.session_id[:12],
+            number=number,
+            to=ours,
+            direction="outbound",
+            parameters={"trunk": self.trunk.name, **order.parameters},
+        )
+        card = self._card(call_id, "outbound", number, ours)
+        card.agent = order.agent
+        call = TrunkCall(sip, self, pair, caller, card)
+        call.order = order
+        self._add(call)
+        patience_s = order.ring_s or self.trunk.ring_s
+        call.timers.append(self.desk.reactor.callLater(patience_s, self._unanswered, call))
+        self.log.info("trunk {trunk}: call {call} goes out", trunk=self.trunk.name, call=call_id, pii_to=number)
+        self.wake()
+        return call
+
+    def _ours(self, wanted: str) -> str:
+        """Choose whom we call as.
+
+        :raises Unable: it is none of our numbers.
+        """
+        trunk = self.trunk
+        known = trunk.callers or ((trunk.user,) if trunk.user else ("voicemedia",))
+        if wanted and wanted not in known:
+            raise Unable("the trunk may not call as this number; see callers", 403)
+        return wanted or known[0]
+
+    def order(self, to: str, taken: Callable[[TrunkCall], None], changed: Callable[[TrunkCall], None]) -> Order:
+        """Make an order of our own."""
+        return Order(to, taken, changed)
+
+    def address_of(self, called: Called, flow: Flow) -> Uri:
+        """Return somebody's address as a peer would call it."""
+        return called.uri or Uri.parse(f"sip:{called.user}@{self._ways.host(flow)}")
+
+    def way_to(self, called: Called) -> tuple[str, Flow]:
+        """Return address and way.
+
+        :raises Unable: there is none.
+        """
+        return self._ways.to(called)
+
+    def _unanswered(self, call: TrunkCall) -> None:
+        if call.sip.state is CallState.STARTING:
+            call.card.reason = "nobody answered"
+            call.hang_up(Goodbye.IDLE)
+
+    def _progressed(self, call: TrunkCall, progress: Progress) -> None:
+        call.card.status = progress.response.status
+        if progress.agreement is not None:
+            call.agreed(progress.agreement)
+            call.card.state = "early"
+        elif call.card.state == "dialing":
+            call.card.state = "ringing"
+        self._changed(call)
+
+    # --- both ---
+
+    def _card(self, call_id: str, direction: str, number: str, ours: str) -> Card:
+        return Card(call_id, self.trunk.name, direction, number, ours, self.now_ms)
+
+    def _add(self, call: TrunkCall) -> None:
+        self.desk.hold(+1)
+        self.live[call.sip] = call
+
+    def _answered(self, call: TrunkCall) -> None:
+        card, order = call.card, call.order
+        card.state, card.status = "up", 200
+        if card.answered_ms is not None:
+            # Somebody has come in the place of another; the conversation goes on.
+            return
+        card.answered_ms = self.now_ms
+        for timer in call.timers:
+            if timer.active():
+                timer.cancel()
+        if order is None:
+            call.leg.begin(self.desk.answer(call.leg))
+        elif call.sip.up:
+            order.taken(call)
+            self._changed(call)
+
+    def _changed(self, call: TrunkCall) -> None:
+        if call.order is not None:
+            call.order.changed(call)
+
+    def _ended(self, call: TrunkCall, ended: Ended) -> None:
+        del self.live[call.sip]
+        self.desk.hold(-1)
+        self.log.info(
+            "trunk {trunk}: call {call} over, status {status}, cause {cause}",
+            trunk=self.trunk.name,
+            call=call.card.call_id,
+            status=ended.status,
+            cause=ended.cause,
+        )
+        self._close(call.card, ended)
+        why = call.why
+        if why is None:
+            moved = call.moving is not None and call.moving.referring
+            why = Goodbye.CALLER_HUNG_UP if ended.status in (200, 487) else Goodbye.PEER_VANISHED
+            why = Goodbye.TRANSFERRED if moved else why
+        call.over()
+        call.leg.ended(why)
+        self._changed(call)
+
+    def _close(self, card: Card, ended: Ended) -> None:
+        phrase = ended.response.reason if ended.response is not None else PHRASES.get(ended.status, "")
+        card.state, card.ended_ms, card.cause = "ended", self.now_ms, ended.cause
+        card.status = ended.status
+        card.reason = card.reason or ("" if ended.answered else phrase)
+        self.cards[card.call_id] = card
+        while len(self.cards) > REMEMBERED:
+            self.cards.popitem(last=False)
