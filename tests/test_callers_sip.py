@@ -69,6 +69,20 @@ async def test_the_caller_hears_the_echo_of_its_words(
     assert max(abs(int.from_bytes(sound[at : at + 2], "little", signed=True)) for at in range(0, len(sound), 2)) > 3000
 
 
+@pytest.mark.parametrize("srtp", ["sdes", "dtls"])
+@in_reactor
+async def test_an_encrypted_call_is_heard(srtp: Any, speech: str, tmp_path: Path) -> None:
+    heard = tmp_path / "heard.wav"
+    async with serving(Trunk("test", agent="echo", stt="none", tts="none", srtp=srtp)) as server:
+        assert server.sip is not None
+        to = f"sip:bot@127.0.0.1:{server.sip.ports.port}"
+        line = ["sip", speech, "--to", to, "--srtp", srtp, *HANDS, "--record", str(heard)]
+        assert await place(reactor, arguments(*line)) == 0
+        assert not server.metrics.wire_errors
+        refused = ["sip", speech, "--to", to, *HANDS, "--record", str(heard)]
+        assert await place(reactor, arguments(*refused)) == 2, "in the clear it takes none"
+
+
 @pytest.mark.parametrize("way", ["rfc4733", "info"])
 @in_reactor
 async def test_keys_arrive_however_they_are_sent(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

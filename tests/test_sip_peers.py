@@ -86,15 +86,26 @@ def chirp() -> "np.ndarray[tuple[int], np.dtype[np.int16]]":
 
 
 @needs_baresip
-@pytest.mark.parametrize(("codec", "srtp"), [("pcma", False), ("pcmu", False), ("pcma", True)])
+@pytest.mark.parametrize(
+    ("codec", "srtp", "encryption"),
+    [
+        ("pcma", "never", ""),
+        ("pcmu", "never", ""),
+        ("pcma", "sdes", ";mediaenc=srtp-mand"),
+        ("pcma", "dtls", ";mediaenc=dtls_srtp"),
+        ("pcmu", "allow", ";mediaenc=dtls_srtp;rtcp_mux=yes"),
+    ],
+)
 @in_reactor
-async def test_baresip_hears_its_own_words_at_the_quality_of_the_codec(codec: str, srtp: bool, tmp_path: Path) -> None:
+async def test_baresip_hears_its_own_words_at_the_quality_of_the_codec(
+    codec: str, srtp: Any, encryption: str, tmp_path: Path
+) -> None:
     said = chirp()
     with wave.open(str(tmp_path / "said.wav"), "wb") as file:
         file.setparams((1, 2, 8000, 0, "NONE", ""))
         # At the end of its file baresip hangs up.
         file.writeframes(said.tobytes() + bytes(2 * 8000 * 10))
-    trunk = Trunk("test", agent="echo", stt="none", tts="none", srtp="sdes" if srtp else "never")
+    trunk = Trunk("test", agent="echo", stt="none", tts="none", srtp=srtp)
     async with serving(trunk) as server:
         uri = f"sip:bot@127.0.0.1:{bridge_of(server).ports.port}"
         port = free_ports()
@@ -102,7 +113,7 @@ async def test_baresip_hears_its_own_words_at_the_quality_of_the_codec(codec: st
             tmp_path,
             uri,
             tmp_path / "said.wav",
-            codecs=codec + (";mediaenc=srtp-mand" if srtp else ""),
+            codecs=codec + encryption,
             seconds=SECONDS + 2,
             port=port,
         )

@@ -205,8 +205,8 @@ class Trunk(Section, frozen=True):
     "Codecs in the order we prefer them; `G722` and `opus` carry 7 kHz, `opus` needs the extra `opus`."
     ptime_ms: Literal[10, 20, 30, 40] = 20
     "Sound in a packet when the peer does not say, in ms."
-    srtp: Literal["never", "allow", "sdes"] = "allow"
-    "Encrypted sound with keys in the SDP: `allow` takes it over TLS, `sdes` takes nothing else."
+    srtp: Literal["never", "allow", "sdes", "dtls"] = "allow"
+    "Encrypted sound: `allow` takes it as offered (keys in the SDP only over TLS), `sdes` or `dtls` take nothing else."
     agent: str = "diet"
     "Name of an agent, as in a route."
     stt: str | tuple[str, ...] = "pocketsphinx"

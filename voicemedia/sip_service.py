@@ -12,6 +12,7 @@ from voicemedia.errors import ConfigError
 from voicemedia.metrics import Metrics
 from voicemedia.sip_bridge.bridge import Bridge
 from voicemedia.sip_bridge.desk import Desk
+from voicemedia.sip_bridge.dtls_wire import Identity
 from voicemedia.sip_bridge.music import Music
 from voicemedia.sip_bridge.rtp_leg import Room
 from voicemedia.sip_bridge.trunk_line import TrunkLine
@@ -36,6 +37,7 @@ def make_bridge(
         hurry=ticker.hurry,
         hub=bridge.hub,
         ports=bridge.rtp_ports,
+        identity=Identity.make(),
         number=lambda: int.from_bytes(secrets.token_bytes(4)),
         no_rtp_ms=config.sip.no_rtp_s * 1000,
     )

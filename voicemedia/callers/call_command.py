@@ -93,6 +93,7 @@ def _add_identity(group: Any) -> None:
     group.add_argument("--auth-token", help="sign the handshake with this token (twilio)")
     group.add_argument("--insecure", action="store_true", help="wss:// with any certificate")
     group.add_argument("--codec", choices=("PCMU", "PCMA", "G722", "opus"), default="PCMU", help="of the sound (sip)")
+    group.add_argument("--srtp", choices=("never", "sdes", "dtls"), default="never", help="encrypt the sound (sip)")
     group.add_argument("--keys-by", choices=("rfc4733", "info"), default="rfc4733", help="how keys are sent (sip)")
 
 
@@ -230,7 +231,7 @@ def converse(reactor: Any, args: argparse.Namespace, to: Destination) -> tuple[C
     :raises ConfigError: something in them makes no sense.
     """
     if args.carrier == "sip":
-        wish = SipWish(args.to or SIP_SERVER, args.number, args.codec, args.keys_by, args.insecure)
+        wish = SipWish(args.to or SIP_SERVER, args.number, args.codec, args.keys_by, args.insecure, args.srtp)
         conversation = SipConversation(reactor, to, wish, plan(args))
         return conversation, wish.to, wish.call_id
     identity = new_identity(number=args.number, to=args.to or "+918000000000", parameters=dict(args.param))

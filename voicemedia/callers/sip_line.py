@@ -22,11 +22,13 @@ from voicemedia.callers.sound import SAMPLES_PER_MS
 from voicemedia.config import Sip
 from voicemedia.errors import ConfigError, WireError
 from voicemedia.sip_bridge.codec_wire import CODECS, parameters
+from voicemedia.sip_bridge.dtls_wire import Identity, is_dtls
 from voicemedia.sip_bridge.flow_wire import Answered, Destination, Ended, Event, Flow, MediaChanged, Transmit
 from voicemedia.sip_bridge.offer_wire import Agreement, Negotiation, Terms
 from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
 from voicemedia.sip_bridge.rtp_receiver_wire import RtpReceiver
-from voicemedia.sip_bridge.rtp_wire import Packet, read_rtp
+from voicemedia.sip_bridge.rtp_wire import Packet, is_rtcp, read_rtp
+from voicemedia.sip_bridge.security_wire import RTP, Security
 from voicemedia.sip_bridge.sip_ports import Ears, Message, SipPorts
 from voicemedia.sip_bridge.telephone_event_wire import press
 from voicemedia.sip_bridge.udp_hub import UdpHub
@@ -50,6 +52,8 @@ class SipWish:
     keys_by: str = "rfc4733"
     "`rfc4733` or `info`."
     insecure: bool = False
+    srtp: str = "never"
+    "`never`, `sdes` or `dtls`."
     call_id: str = field(default_factory=lambda: secrets.token_hex(12))
 
     @property
@@ -198,7 +202,9 @@ class SipLine:
         self._clock = LoopingCall(self._tick)
         self._clock.clock = reactor
         self._opened_at = 0.0
-        self._hung_up = False
+        self._hung_up = self._answered = False
+        self._identity = Identity.make() if wish.srtp == "dtls" else None
+        self._security = Security(self._identity)
         self.ended: Deferred[str] = Deferred()
         "Fires with the reason when the call is over; fails with `CallFailed` when it was never answered."
 
@@ -221,7 +227,13 @@ class SipLine:
         self._hub.add(self._pair.rtp, self._heard)
         host = await self._reactor.resolve(uri.host.strip("[]"))
         peer = host, uri.port or (5061 if wish.transport == "TLS" else 5060)
-        terms = Terms(self._ports.address(host), self._pair.port, (CODECS[wish.codec.lower()],))
+        terms = Terms(
+            self._ports.address(host),
+            self._pair.port,
+            (CODECS[wish.codec.lower()],),
+            srtp=wish.srtp,
+            fingerprint=self._identity.fingerprint if self._identity else None,
+        )
         media = Negotiation(terms, secrets.randbits(31), secrets.token_bytes)
         flow = self._ports.flow(wish.transport, peer)
         caller = f"<sip:{wish.number}@{flow.local}>"
@@ -250,8 +262,14 @@ class SipLine:
     # --- what comes ---
 
     def _heard(self, datagram: bytes, source: tuple[Any, ...]) -> None:
-        if self._opened_at:
-            self._call.receive(datagram, self.now_ms)
+        try:
+            if is_dtls(datagram):
+                for answer in self._security.receive(datagram, RTP):
+                    self._pair.rtp.sendto(answer, source)
+            elif self._opened_at and not is_rtcp(datagram):
+                self._call.receive(self._security.unprotect(datagram), self.now_ms)
+        except WireError as error:
+            self._complain(error.kind)
 
     def _take(self, message: Message, flow: Flow) -> None:
         self._agent.receive(message, flow, int(self._wall_ms))
@@ -269,13 +287,29 @@ class SipLine:
         if due_ms is not None and due_ms <= self._wall_ms:
             self._agent.due(int(self._wall_ms))
         agreement, sip_call = self._call.agreement, self._sip_call
+        if agreement is not None and self._security.required:
+            self._secure(agreement)
         if self._opened_at and agreement is not None and sip_call is not None:
             for packet in self._call.due(self.now_ms):
-                self._pair.rtp.sendto(packet, (agreement.address, agreement.port))
+                self._send(self._security.protect(packet), agreement)
             while self._call.keys:
                 sip_call.send_key(self._call.keys.pop(0), int(self._wall_ms), KEY_MS)
         self._flush()
         self._report()
+
+    def _send(self, packet: bytes | None, agreement: Agreement) -> None:
+        if packet is not None:
+            self._pair.rtp.sendto(packet, (agreement.address, agreement.port))
+
+    def _secure(self, agreement: Agreement) -> None:
+        """Go on with the handshake, if there is one."""
+        for port, datagram in self._security.due(int(self._wall_ms)):
+            if port == RTP:
+                self._send(datagram, agreement)
+        self._open()
+        if self._security.failed and not self._hung_up:
+            self._call.faults[f"DTLS: {self._security.failed}"] += 1
+            self.hang_up()
 
     def _report(self) -> None:
         for turn in self._call.take_turns_over():
@@ -293,10 +327,17 @@ class SipLine:
         match event:
             case MediaChanged(_, agreement):
                 self._call.agree(agreement)
+                self._security.agree(agreement, int(self._wall_ms))
             case Answered():
-                self._opened_at = float(self._reactor.seconds())
+                self._answered = True
+                self._open()
             case Ended() if not self.ended.called:
                 self._over(event)
+
+    def _open(self) -> None:
+        """Begin to talk: the call is answered, and there are keys if there have to be."""
+        if self._answered and not self._opened_at and not self._security.pending:
+            self._opened_at = float(self._reactor.seconds())
 
     def _over(self, ended: Ended) -> None:
         now_ms = self.now_ms

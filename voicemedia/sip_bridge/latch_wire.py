@@ -52,6 +52,10 @@ class Latch:
             self.target, self._latched = source, True
         return True
 
+    def trust(self, source: Address) -> None:
+        """Follow the source of a packet that only the peer can have made: SRTP has said so."""
+        self.target, self._latched = source, True
+
     def _expected(self, source: Address) -> bool:
         expected = source in (self.target, self.described)
         self.rejected += not expected

@@ -238,7 +238,7 @@ class Negotiation:
             return None
         prints = fingerprints(offer, media)
         if terms.srtp in ("allow", "dtls") and terms.fingerprint and prints and media.protocol in OVER_DTLS:
-            client = setup_of(offer, media) != "active"
+            client = self._role(prints, setup_of(offer, media))
             setup: Line = ("a", "setup:active" if client else "setup:passive")
             lines = [setup, ("a", fingerprint_line(terms.fingerprint))]
             return replace(agreement, dtls=Dtls(prints, client)), lines
@@ -249,6 +249,13 @@ class Negotiation:
                 return replace(agreement, protect=ours, unprotect=crypto), [("a", f"crypto:{ours}")]
         clear = media.protocol in PLAIN and terms.srtp in ("never", "allow")
         return (agreement, []) if clear else None
+
+    def _role(self, prints: tuple[tuple[str, bytes], ...], setup: str) -> bool:
+        """Say whether we are the client; who has shaken hands already stays what it was (RFC 8842, section 5.3)."""
+        agreed = self.agreement.dtls if self.agreement else None
+        if agreed is not None and agreed.fingerprints == prints and setup == "actpass":
+            return agreed.client
+        return setup != "active"
 
     def _agreement(self, body: Session, media: Media, chosen: tuple[int, Codec], theirs: Payloads) -> Agreement:
         address = body.address_of(media)

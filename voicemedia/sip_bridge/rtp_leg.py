@@ -14,13 +14,14 @@ from voicemedia.errors import WireError
 from voicemedia.interfaces import FRAME_MS, Caller, Goodbye, Listener
 from voicemedia.metrics import Metrics
 from voicemedia.sip_bridge.codec_wire import Codec, parameters
+from voicemedia.sip_bridge.dtls_wire import Identity, is_dtls
 from voicemedia.sip_bridge.latch_wire import Address, Latch
 from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.quality_wire import Quality
 from voicemedia.sip_bridge.rtp_receiver_wire import RtpReceiver
 from voicemedia.sip_bridge.rtp_sender_wire import RtpSender
 from voicemedia.sip_bridge.rtp_wire import COMFORT_NOISE, Packet, is_rtcp, read_rtp
-from voicemedia.sip_bridge.srtp_wire import Protection
+from voicemedia.sip_bridge.security_wire import RTCP, RTP, Security
 from voicemedia.sip_bridge.telephone_event_wire import KeysIn
 from voicemedia.sip_bridge.udp_hub import UdpHub
 from voicemedia.sip_bridge.udp_ports import PortPair, UdpPorts
@@ -45,6 +46,8 @@ class Room:
     ports: UdpPorts
     number: Callable[[], int]
     "Makes 32 random bits."
+    identity: Identity | None = None
+    "Ours in DTLS handshakes; None: there are none."
     no_rtp_ms: int = 30_000
     "A peer that sends nothing for so long has vanished; not while the call is held."
 
@@ -77,7 +80,9 @@ class RtpLeg:
         self._events: dict[int, int] = {}
         "Payload type of telephone-events -> their clock."
         self._latch: Latch | None = None
-        self._protection: Protection | None = None
+        self._security = Security(room.identity)
+        self._shaking = False
+        "A handshake is looked after in every slot."
         self._keys = KeysIn()
         deadlines_ms = room.jitter.deadline_min_ms, room.jitter.deadline_max_ms
         self._receiver = RtpReceiver(deadlines_ms, self._hear)
@@ -105,7 +110,10 @@ class RtpLeg:
             self._latch = Latch(described, self._known, now_ms)
         elif before is None or (before.address, before.port) != described:
             self._latch.describe(described, now_ms)
-        self._secure(agreement)
+        self._security.agree(agreement, now_ms)
+        if self._security.pending and not self._shaking:
+            self._shaking = self._shake(now_ms)
+            self._room.hurry(self._shake)
         if before is None:
             self._choose_rate(agreement.codec)
         self._receiver.agree(dict(agreement.receive))
@@ -126,13 +134,25 @@ class RtpLeg:
         self._frame_bytes = frame_bytes(rate_hz)
         self._receiver.begin(rate_hz)
 
-    def _secure(self, agreement: Agreement) -> None:
-        """Use the keys that were agreed on; the same keys go on where they are."""
-        ours, theirs = agreement.protect, agreement.unprotect
-        if ours is None or theirs is None:
-            self._protection = None
-        elif self._protection is None or self._protection.keys != (ours, theirs):
-            self._protection = Protection(ours, theirs)
+    def _shake(self, now_ms: int) -> bool:
+        """Go on with the handshake; say whether it is to be looked after further."""
+        if self._over or self._agreement is None or self._latch is None:
+            return False
+        for port, datagram in self._security.due(now_ms):
+            udp, target = (
+                (self._pair.rtp, self._latch.target) if port == RTP else (self._pair.rtcp, self._agreement.rtcp)
+            )
+            self._send_to(udp, datagram, target)
+        self._shaking = self._security.pending
+        if self._security.failed:
+            self._handshake_failed()
+        return self._shaking
+
+    def _handshake_failed(self) -> None:
+        why = self._security.failed
+        self.log.warn("call {call}: no DTLS-SRTP: {why}", call=self.caller.call_id, why=why)
+        self._room.metrics.wire_error("sip", "dtls_failed")
+        self._hang_up(Goodbye.PEER_BROKE_PROTOCOL)
 
     def begin(self, listener: Listener) -> None:
         """Talk to this call from now on."""
@@ -166,25 +186,46 @@ class RtpLeg:
     # --- from the socket ---
 
     def _take(self, datagram: bytes, source: tuple[Any, ...]) -> None:
-        if is_rtcp(datagram):
-            self._take_rtcp(datagram, source)
-            return
         try:
-            if self._protection is not None:
-                datagram = self._protection.unprotect(datagram)
-            self._receive(read_rtp(datagram), (source[0], source[1]), self._room.clock())
+            if is_dtls(datagram):
+                self._take_dtls(datagram, source, RTP)
+            elif is_rtcp(datagram):
+                self._read_rtcp(datagram, source, RTP)
+            else:
+                if self._security.required:
+                    datagram = self._security.unprotect(datagram)
+                self._receive(read_rtp(datagram), (source[0], source[1]), self._room.clock())
         except WireError as error:
             self._room.metrics.wire_error("sip", error.kind)
         except Exception:
             self._bug()
+
+    def _take_dtls(self, datagram: bytes, source: tuple[Any, ...], port: int) -> None:
+        """Take a datagram of the handshake; the answer goes where it came from, which may be behind a NAT."""
+        if not self._known(source[0]):
+            raise WireError("dtls_from_elsewhere")
+        failed = self._security.failed
+        for answer in self._security.receive(datagram, port):
+            self._send_to(self._pair.rtcp if port else self._pair.rtp, answer, (source[0], source[1]))
+        if self._security.failed and not failed:
+            self._handshake_failed()
+
+    def _believe(self, packet: Packet, source: Address, now_ms: int) -> None:
+        """Take note of where sound comes from.
+
+        :raises WireError: `rtp_from_elsewhere`.
+        """
+        if self._latch is not None and self._security.required:
+            self._latch.trust(source)
+        elif self._latch is None or not self._latch.admits(source, packet.ssrc, now_ms):
+            raise WireError("rtp_from_elsewhere")
 
     def _receive(self, packet: Packet, source: Address, now_ms: int) -> None:
         kind = packet.payload_type
         codec = self._receiver.codec(kind)
         if codec is None and kind not in self._events and kind != COMFORT_NOISE:
             raise WireError("unknown_payload_type")
-        if self._latch is None or not self._latch.admits(source, packet.ssrc, now_ms):
-            raise WireError("rtp_from_elsewhere")
+        self._believe(packet, source, now_ms)
         self.last_message_ms = self._heard_ms = now_ms
         if self.listener is None:
             return
@@ -222,12 +263,17 @@ class RtpLeg:
 
     def _take_rtcp(self, datagram: bytes, source: tuple[Any, ...]) -> None:
         try:
-            if self._known(source[0]):
-                if self._protection is not None:
-                    datagram = self._protection.unprotect(datagram, rtcp=True)
-                self._quality.take_rtcp(datagram, self._room.clock())
+            if is_dtls(datagram):
+                self._take_dtls(datagram, source, RTCP)
+            else:
+                self._read_rtcp(datagram, source, RTCP)
         except WireError as error:
             self._room.metrics.wire_error("sip", error.kind)
+
+    def _read_rtcp(self, datagram: bytes, source: tuple[Any, ...], port: int) -> None:
+        if self._known(source[0]):
+            datagram = self._security.unprotect(datagram, port, rtcp=True)
+            self._quality.take_rtcp(datagram, self._room.clock())
 
     def _bug(self) -> None:
         self.log.failure("call {call}: lost to a bug", call=self.caller.call_id)
@@ -302,23 +348,25 @@ class RtpLeg:
         if self._latch is None or not packets:
             return
         self._room.metrics.frames_out += len(packets)
-        protection = self._protection
+        secured, target = self._security.required, self._latch.target
         for packet in packets:
-            wire = packet if protection is None else protection.protect(packet)
-            self._send_to(self._pair.rtp, wire, self._latch.target)
+            wire = self._security.protect(packet) if secured else packet
+            if wire is not None:
+                self._send_to(self._pair.rtp, wire, target)
 
     def _send_rtcp(self, packet: bytes) -> None:
         agreement, latch = self._agreement, self._latch
         if agreement is None or latch is None:
             return
-        if self._protection is not None:
-            packet = self._protection.protect(packet, rtcp=True)
+        wire = self._security.protect(packet, RTP if agreement.rtcp_mux else RTCP, rtcp=True)
+        if wire is None:
+            return
         if agreement.rtcp_mux:
-            self._send_to(self._pair.rtp, packet, latch.target)
+            self._send_to(self._pair.rtp, wire, latch.target)
         elif latch.target == latch.described:
-            self._send_to(self._pair.rtcp, packet, agreement.rtcp)
+            self._send_to(self._pair.rtcp, wire, agreement.rtcp)
         else:
-            self._send_to(self._pair.rtcp, packet, (latch.target[0], latch.target[1] + 1))
+            self._send_to(self._pair.rtcp, wire, (latch.target[0], latch.target[1] + 1))
 
     def _send_to(self, udp: Any, packet: bytes, target: Address) -> None:
         try:

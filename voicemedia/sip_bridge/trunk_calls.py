@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 from twisted.logger import Logger
 
@@ -15,6 +15,7 @@ from voicemedia.interfaces import Caller, Goodbye
 from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.caller_wire import origin_of
 from voicemedia.sip_bridge.codec_wire import CODECS
+from voicemedia.sip_bridge.crypto_wire import SUITES
 from voicemedia.sip_bridge.desk import Card, Desk
 from voicemedia.sip_bridge.dial_plan_wire import Called, DialPlan
 from voicemedia.sip_bridge.flow_wire import (
@@ -148,14 +149,15 @@ class TrunkCalls:
             pair.port,
             tuple(CODECS[name.lower()] for name in trunk.codecs),
             trunk.ptime_ms,
-            srtp=self._srtp(flow),
+            **self._srtp(flow),
         )
         return Negotiation(terms, int.from_bytes(self.desk.random(4)), self.desk.random)
 
-    def _srtp(self, flow: Flow) -> str:
+    def _srtp(self, flow: Flow) -> dict[str, Any]:
         """Tell how a call may be protected: keys that come in the clear protect nothing, unless they have to."""
-        wanted = self.trunk.srtp
-        return "never" if wanted == "allow" and flow.transport != "TLS" else wanted
+        wanted, identity = self.trunk.srtp, self.desk.room.identity
+        suites = () if wanted == "allow" and flow.transport != "TLS" else tuple(SUITES)
+        return {"srtp": wanted, "suites": suites, "fingerprint": identity.fingerprint if identity else None}
 
     def _refuse(self, sip: IncomingCall, refusal: CallRefused) -> None:
         self.log.info("trunk {trunk}: a call is refused: {reason}", trunk=self.trunk.name, reason=refusal.reason)
