@@ -138,9 +138,11 @@ async def test_a_killed_child_costs_no_word(voice: Espeak) -> None:
 
 
 @in_reactor
-async def test_a_voice_that_does_not_exist_says_so() -> None:
+async def test_a_voice_that_does_not_exist_is_known_before_the_first_call() -> None:
     voice = Espeak(Options(voice="nobody"), reactor)
-    await voice.start()
+    with pytest.raises(ProviderError, match="no voice nobody"):
+        await voice.start()
+    assert voice.trouble == "espeak-ng has no voice nobody"
     with pytest.raises(ProviderError, match="no voice nobody"):
         await spoken(voice, "Hello.")
     await voice.stop()

@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import msgspec
 from msgspec import Meta
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
 from voicemedia.children import Children, Program, Reactor, Seat
 from voicemedia.errors import ProviderError
@@ -58,10 +59,20 @@ class Espeak:
         return self._missing or self._children.trouble
 
     def start(self) -> Deferred[None]:
-        """Start the children; fails with what is missing."""
+        """Start the children, and see whether there is such a voice; fails with what is missing."""
         if self._missing:
             raise ProviderError(self._missing, retryable=False)
-        return self._children.start()
+        return self._children.start().addCallback(self._try_voice)
+
+    def _try_voice(self, _started: None) -> Deferred[None]:
+        nothing: Callable[..., None] = lambda *_: None  # noqa: E731
+        return self.speak("", 8000, nothing, nothing).addErrback(self._no_voice)
+
+    def _no_voice(self, failure: Failure) -> Failure:
+        if isinstance(failure.value, ProviderError) and not failure.value.retryable:
+            # No caller has to be the one who finds out.
+            self._missing = failure.getErrorMessage()
+        return failure
 
     def stop(self) -> Deferred[None]:
         """Stop them."""
