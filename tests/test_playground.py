@@ -4,6 +4,7 @@ The pictures are in `artifacts/playground`.
 """
 
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -219,3 +220,21 @@ def test_the_example_in_python_holds_a_conversation(server: Server) -> None:
     assert "two eggs and a slice of toast" in said
     assert "two boiled eggs" in said
     assert said.endswith("over: caller_hung_up\n")
+
+
+@pytest.mark.skipif(bool(NO_SPEECH), reason=NO_SPEECH or "there")
+def test_the_call_of_the_docs_is_the_conversation_they_show(server: Server, tmp_path: Path) -> None:
+    shown = (CHECKOUT / "docs" / "callers.md").read_text().split("### As a browser")[1].split("\n\n| option")[0]
+    command = re.search(r"\$ voicemedia (call browser .*)", shown)
+    assert command
+    url = f"ws://127.0.0.1:{server.at}"
+    line = [sys.executable, "-m", "voicemedia.cli", *shlex.split(command[1]), "--url", url]
+    line += ["--record", str(tmp_path / "heard.wav")]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=CHECKOUT, timeout=90, check=True)
+    turns = re.findall(r"  (caller|agent)   ?(.*?)   \[", done.stdout)
+    expected = re.findall(r"  (caller|agent)   ?(.*?)   \[", shown)
+    # The greeting depends on the hour, and so does the meal.
+    assert [turn for turn in turns if turn[0] == "caller"] == [turn for turn in expected if turn[0] == "caller"]
+    assert [who for who, _ in turns] == [who for who, _ in expected]
+    assert "two boiled eggs" in turns[-1][1]
+    assert "2 of 2 answered, latency" in done.stdout

@@ -1,24 +1,33 @@
-"""`voicemedia call smartflo|twilio|sip FILE.wav...`: place a call as that carrier and show the conversation."""
+"""`voicemedia call smartflo|twilio|sip|browser FILE.wav...`: call as they do and show the conversation."""
 
 import argparse
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
+from uuid import uuid4
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import react
 
-from voicemedia.callers.carrier import CallPlan, CarrierCall
+from voicemedia.callers.browser_call import CHUNK_MS, session_url
+from voicemedia.callers.carrier import CallPlan
 from voicemedia.callers.carriers import CARRIERS, SERVER
-from voicemedia.callers.dialect import Dialect, new_identity
+from voicemedia.callers.conversations import (
+    BrowserConversation,
+    CarrierConversation,
+    Conversation,
+    Page,
+    SipConversation,
+)
+from voicemedia.callers.dialect import new_identity
 from voicemedia.callers.impair import Impairments
-from voicemedia.callers.line import CallFailed, CarrierLine, Destination, dial
-from voicemedia.callers.script import Keys, Line, Manners, Turn
-from voicemedia.callers.sip_line import SIP_SERVER, SipCall, SipLine, SipWish
+from voicemedia.callers.line import CallFailed, Destination
+from voicemedia.callers.recorder import RECORDERS
+from voicemedia.callers.script import Keys, Line, Manners, Typed
+from voicemedia.callers.sip_line import SIP_SERVER, SipWish
 from voicemedia.callers.sound import load_utterance, write_wav
 from voicemedia.callers.talk import Talk, as_text, show_summary, summary
-from voicemedia.callers.told import Told
 from voicemedia.callers.twilio import signature
 from voicemedia.errors import ConfigError
 
@@ -26,8 +35,10 @@ INTERRUPTED: Final = 130
 "By Ctrl-C, as shells have it."
 
 EXAMPLE: Final = """
-The lines are spoken in the order given, each after the answer to the one before. `dtmf:KEYS` among them presses keys:
+The lines are spoken in the order given, each after the answer to the one before. `dtmf:KEYS` among them presses keys,
+`text:WORDS` types where there is something to type on:
   voicemedia call smartflo hello.wav dtmf:42# thanks.wav
+  voicemedia call browser hello.wav "text:two boiled eggs" --session mine
 Exit status: 0 all was answered, 1 something was not, 2 the call did not come about.
 """
 
@@ -35,17 +46,22 @@ Exit status: 0 all was answered, 1 something was not, 2 the call did not come ab
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     _take_options_anywhere(parser)
-    parser.description = "Call the server exactly as a carrier does, speak WAV files, show the conversation."
+    parser.description = "Call the server as a carrier or a browser does, speak WAV files, show the conversation."
     parser.epilog = EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("carrier", choices=(*sorted(CARRIERS), "sip"))
-    parser.add_argument("lines", nargs="*", metavar="FILE.wav|dtmf:KEYS", help="what the caller says, in order")
+    parser.add_argument("carrier", choices=(*sorted(CARRIERS), "sip", "browser"))
+    parser.add_argument(
+        "lines", nargs="*", metavar="FILE.wav|dtmf:KEYS|text:WORDS", help="what the caller says, in order"
+    )
     parser.add_argument("--url", help=f"where to call (default {SERVER} and the carrier's path)")
     parser.add_argument("--dtmf", metavar="KEYS", help="press these keys after the last file (as dtmf:KEYS at the end)")
-    parser.add_argument("--packet-ms", type=_packet_ms, default=20, metavar="MS", help="20 (default); Smartflo: 100")
+    parser.add_argument(
+        "--packet-ms", type=_packet_ms, metavar="MS", help="20 (default); Smartflo: 100; a browser's recorder: 250"
+    )
     _add_manners(parser.add_argument_group("manners"))
     _add_network(parser.add_argument_group("a bad network"))
     _add_identity(parser.add_argument_group("who calls"))
+    _add_page(parser.add_argument_group("a browser"))
     output = parser.add_argument_group("output")
     output.add_argument("--record", type=Path, default=Path("heard.wav"), metavar="OUT.wav", help="default: heard.wav")
     output.add_argument("--stereo", action="store_true", help="record the caller too, on the left channel")
@@ -97,6 +113,18 @@ def _add_identity(group: Any) -> None:
     group.add_argument("--keys-by", choices=("rfc4733", "info"), default="rfc4733", help="how keys are sent (sip)")
 
 
+def _add_page(group: Any) -> None:
+    group.add_argument("--session", metavar="ID", help="the session's name (default: a new one)")
+    group.add_argument("--text", metavar="WORDS", help="type this after the last file (as text:WORDS at the end)")
+    group.add_argument(
+        "--whole", action="store_true", help="take answers in one piece, as AudioStreamingServer's pages"
+    )
+    sends = group.add_mutually_exclusive_group()
+    for name in RECORDERS:
+        what = "Opus in WebM (default)" if name == "webm" else "Opus in Ogg" if name == "ogg" else f"samples, {name}"
+        sends.add_argument(f"--{name}", dest="container", action="store_const", const=name, help=f"send {what}")
+
+
 def _packet_ms(text: str) -> int:
     packet_ms = int(text)
     if packet_ms not in range(10, 1001, 10):
@@ -128,15 +156,27 @@ def _parameter(text: str) -> tuple[str, str]:
 KEYS: Final = frozenset("0123456789*#ABCD")
 
 
-def read_lines(items: list[str], dtmf: str | None) -> list[Line]:
+def read_lines(items: list[str], dtmf: str | None, text: str | None = None, *, page: bool = False) -> list[Line]:
     """Load what the caller is to say.
 
-    :raises ConfigError: a file cannot be read, or a key does not exist.
+    :param page: to a browser, where words can be typed too.
+    :raises ConfigError: a file cannot be read, a key does not exist, or nothing can be typed.
     """
-    items = items + ([f"dtmf:{dtmf}"] if dtmf else [])
+    items = [*items, *([f"dtmf:{dtmf}"] if dtmf else []), *([f"text:{text}"] if text else [])]
     if not items:
         raise ConfigError("nothing to say: name a WAV file, or keys with --dtmf")
-    return [_keys(item[5:]) if item.startswith("dtmf:") else load_utterance(Path(item)) for item in items]
+    return [_line(item, page) for item in items]
+
+
+def _line(item: str, page: bool) -> Line:
+    kind, colon, rest = item.partition(":")
+    if colon and kind == "dtmf":
+        return _keys(rest)
+    if colon and kind == "text":
+        if not page:
+            raise ConfigError(f"{item}: a telephone has nothing to type on; try `voicemedia call browser`")
+        return Typed(rest)
+    return load_utterance(Path(item), wide=page)
 
 
 def _keys(keys: str) -> Keys:
@@ -146,13 +186,16 @@ def _keys(keys: str) -> Keys:
     return Keys(keys)
 
 
+PATHS: Final = {"sip": "/", "browser": "/audio-stream"}
+
+
 def destination(args: argparse.Namespace) -> Destination:
     """Say where to call, and with which proof of who we are.
 
     :raises ConfigError: the address is none of a WebSocket.
     """
     # Of a SIP call it is where the server tells what it understood.
-    default_path = CARRIERS[args.carrier].default_path if args.carrier in CARRIERS else "/"
+    default_path = CARRIERS[args.carrier].default_path if args.carrier in CARRIERS else PATHS[args.carrier]
     url = args.url or SERVER + default_path
     parts = urlsplit(url)
     if parts.scheme not in ("ws", "wss") or not parts.hostname:
@@ -170,89 +213,49 @@ def plan(args: argparse.Namespace) -> CallPlan:
     wait_ms = None if args.wait_greeting is None else args.wait_greeting * 1000
     manners = Manners(wait_ms, args.answer_timeout * 1000, args.quiet * 1000, args.barge_in_after)
     bad = Impairments(args.loss, args.jitter_ms, args.reorder, args.duplicate, args.seed)
-    return CallPlan(read_lines(args.lines, args.dtmf), args.packet_ms, manners, bad)
+    lines = read_lines(args.lines, args.dtmf, args.text, page=args.carrier == "browser")
+    return CallPlan(lines, args.packet_ms or 20, manners, bad)
 
 
-class Conversation:
-    """A call under way, the server's texts and their showing, kept in step."""
-
-    def __init__(self, reactor: Any, to: Destination, dialect: Dialect, call_plan: CallPlan) -> None:
-        self.call: Any = CarrierCall(dialect, call_plan)
-        self._line: Any = CarrierLine(reactor, self.call, self._turn_over)
-        self._reactor = reactor
-        self._to = to
-        self._shown: Deferred[None] = Deferred()
-        self._shown.callback(None)
-
-    async def hold(self, told: Told, talk: Talk) -> str:
-        """Place the call, return why it ended.
-
-        :raises CallFailed: it did not come about.
-        """
-        self._told, self._talk = told, talk
-        await self._dial()
-        why: str = await self._line.ended
-        await self._shown
-        await told.ask()
-        talk.complete(told.turns)
-        self.ended_ms = self._line.now_ms
-        return why
-
-    async def _dial(self) -> None:
-        await dial(self._reactor, self._to, self._line)
-
-    def _turn_over(self, turn: Turn) -> None:
-        # One turn after the other, in order, however long the server takes to tell.
-        self._shown.addCallback(lambda _: Deferred.fromCoroutine(self._show(turn)))
-
-    async def _show(self, turn: Turn) -> None:
-        await self._told.ask()
-        if turn.line is not None or turn.answered:
-            self._talk.show(turn, self._told.turns)
-        if self.call.done:
-            self._line.hang_up()
-
-
-class SipConversation(Conversation):
-    """The same over SIP."""
-
-    def __init__(self, reactor: Any, to: Destination, wish: SipWish, call_plan: CallPlan) -> None:
-        super().__init__(reactor, to, CARRIERS["smartflo"](new_identity()), call_plan)
-        self.call = SipCall(call_plan)
-        self._line = SipLine(reactor, self.call, wish, self._turn_over)
-
-    async def _dial(self) -> None:
-        await self._line.dial()
-
-
-def converse(reactor: Any, args: argparse.Namespace, to: Destination) -> tuple[Conversation, str, str]:
-    """Make the call the arguments describe; return it, whom it calls, and its Call-ID.
+def converse(reactor: Any, args: argparse.Namespace) -> Conversation:
+    """Make the call the arguments describe.
 
     :raises ConfigError: something in them makes no sense.
     """
+    to = destination(args)
     if args.carrier == "sip":
         wish = SipWish(args.to or SIP_SERVER, args.number, args.codec, args.keys_by, args.insecure, args.srtp)
-        conversation = SipConversation(reactor, to, wish, plan(args))
-        return conversation, wish.to, wish.call_id
+        return SipConversation(reactor, to, wish, plan(args))
+    if args.carrier == "browser":
+        return _page(reactor, args, to)
     identity = new_identity(number=args.number, to=args.to or "+918000000000", parameters=dict(args.param))
-    return Conversation(reactor, to, CARRIERS[args.carrier](identity), plan(args)), to.url, identity.call_id
+    return CarrierConversation(reactor, to, CARRIERS[args.carrier](identity), identity.call_id, plan(args))
+
+
+def _page(reactor: Any, args: argparse.Namespace, to: Destination) -> Conversation:
+    container, session = args.container or "webm", args.session or uuid4().hex
+    if args.loss or args.reorder or args.duplicate or args.jitter_ms:
+        raise ConfigError("a browser's sound comes by TCP, which loses nothing: try a bad network with sip")
+    page = Page(session, container, args.packet_ms or (20 if container == "raw" else CHUNK_MS), args.whole)
+    url = session_url(to.url, session, whole=args.whole, parameters=args.param)
+    return BrowserConversation(reactor, replace(to, url=url), page, plan(args))
 
 
 async def place(reactor: Any, args: argparse.Namespace) -> int:
     """Place the call the arguments describe; return the exit status."""
     try:
-        to = destination(args)
         _try_to_write(args.record)
-        conversation, callee, call_id = converse(reactor, args, to)
+        conversation = converse(reactor, args)
         talk = Talk(quiet=args.json)
-        talk.line(f"Calling {callee} as {args.carrier}, {args.packet_ms} ms packets, call {call_id}\n")
-        told = Told(reactor, to, call_id)
-        why = await conversation.hold(told, talk)
+        talk.line(f"Calling {conversation.title}\n")
+        why = await conversation.hold(talk)
     except (CallFailed, ConfigError) as error:
         print(f"voicemedia call: {error}", file=sys.stderr)
         return 2
     call = conversation.call
     show_summary(talk, call, why)
+    for complaint in conversation.complaints:
+        print(f"The server said: {complaint}", file=sys.stderr)
     try:
         _record(args, call, conversation.ended_ms)
     except OSError as error:
@@ -260,7 +263,7 @@ async def place(reactor: Any, args: argparse.Namespace) -> int:
         return 2
     talk.line(f"What the caller heard is in {args.record}.")
     if args.json:
-        print(as_text(summary(talk, call, why, told.turns)))
+        print(as_text({**summary(talk, call, why, conversation.told.turns), **conversation.details}))
     return 1 if talk.unanswered or call.script.unsaid else 0
 
 
@@ -278,10 +281,10 @@ def _try_to_write(path: Path) -> None:
         raise ConfigError(f"cannot write {path}: {error.strerror}") from error
 
 
-def _record(args: argparse.Namespace, call: CarrierCall, ended_ms: float) -> None:
+def _record(args: argparse.Namespace, call: Any, ended_ms: float) -> None:
     heard = call.playback.heard(ended_ms)
     channels = (bytes(call.script.mouth.spoken), heard) if args.stereo else (heard,)
-    write_wav(args.record, *channels)
+    write_wav(args.record, *channels, form=call.playback.form)
 
 
 def run(args: argparse.Namespace) -> int:

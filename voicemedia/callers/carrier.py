@@ -73,6 +73,10 @@ class CarrierCall:
         self.faults.update(self._dialect.faults(message))
         self._obey(message, now_ms)
 
+    def receive_binary(self, _octets: bytes, _now_ms: float) -> None:
+        """Take note of what a carrier would not understand."""
+        self.faults["binary message"] += 1
+
     def _obey(self, message: Message, now_ms: float) -> None:
         match message.event:
             case "media":

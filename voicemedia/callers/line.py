@@ -1,8 +1,8 @@
 """The telephone line of a simulated caller: Autobahn's WebSocket client around a `CarrierCall`."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
 from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
@@ -16,7 +16,6 @@ from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from voicemedia.callers.carrier import CarrierCall
 from voicemedia.callers.script import Turn
 from voicemedia.errors import VoicemediaError
 
@@ -52,10 +51,37 @@ class Destination:
         return urlsplit(self.url).scheme == "wss"
 
 
+class SocketCall(Protocol):
+    """One caller's messages, without the socket."""
+
+    over: bool
+
+    def open(self) -> None:
+        """The socket has just opened."""
+
+    def receive(self, text: bytes, now_ms: float) -> None:
+        """Take a text message."""
+
+    def receive_binary(self, octets: bytes, now_ms: float) -> None:
+        """Take a binary one."""
+
+    def due(self, now_ms: float) -> Sequence[str | bytes]:
+        """Return what to send now; bytes as binary messages."""
+
+    def take_turns_over(self) -> list[Turn]:
+        """Return the turns that have ended since the last time."""
+
+    def hang_up(self) -> None:
+        """End the call."""
+
+    def lost_connection(self, now_ms: float) -> None:
+        """The socket has closed."""
+
+
 class CarrierLine(WebSocketClientProtocol):
     """One socket of a carrier: drives the call by the clock, passes messages on."""
 
-    def __init__(self, reactor: Any, call: CarrierCall, turn_over: Callable[[Turn], None]) -> None:
+    def __init__(self, reactor: Any, call: "SocketCall", turn_over: Callable[[Turn], None]) -> None:
         super().__init__()
         self._reactor = reactor
         self._call = call
@@ -83,10 +109,10 @@ class CarrierLine(WebSocketClientProtocol):
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if isBinary:
-            self._call.faults["binary message"] += 1
+            self._call.receive_binary(payload, self.now_ms)
         else:
             self._call.receive(payload, self.now_ms)
-            self._tick()
+        self._tick()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         if self._clock.running:
@@ -100,11 +126,13 @@ class CarrierLine(WebSocketClientProtocol):
         by_us = self._call.over
         self._call.lost_connection(self.now_ms)
         self._report()
-        self.ended.callback("the caller hung up" if by_us else f"the server hung up (close code {code})")
+        said = f": {reason}" if reason else ""
+        self.ended.callback("the caller hung up" if by_us else f"the server hung up (close code {code}{said})")
 
     def _tick(self) -> None:
-        for text in self._call.due(self.now_ms):
-            self.sendMessage(text.encode())  # type: ignore[no-untyped-call]
+        for message in self._call.due(self.now_ms):
+            payload = message if isinstance(message, bytes) else message.encode()
+            self.sendMessage(payload, payload is message)  # type: ignore[no-untyped-call]
         self._report()
         if self._call.over and self._clock.running:
             self._clock.stop()

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Final
 
-from voicemedia.callers.sound import SAMPLES_PER_MS, SILENCE, Utterance
+from voicemedia.callers.sound import ULAW, Form, Utterance
 
 NO_GREETING_MS: Final = 5000
 "Who has not begun to greet by then will not."
@@ -25,7 +25,14 @@ class Keys:
     keys: str
 
 
-Line = Utterance | Keys
+@dataclass(frozen=True, slots=True)
+class Typed:
+    """Words the caller types, where there is something to type on."""
+
+    text: str
+
+
+Line = Utterance | Keys | Typed
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,25 +87,29 @@ class Turn:
 class Mouth:
     """What leaves the caller's telephone: an utterance while there is one, silence otherwise."""
 
-    def __init__(self) -> None:
+    def __init__(self, form: Form = ULAW) -> None:
+        self._form = form
         self._said: list[tuple[int, bytes]] = []
+        "Where in `spoken` it begins, in bytes, and what is said."
         self.spoken = bytearray()
         "All that has left the telephone."
 
-    def say(self, ulaw: bytes, at_ms: float) -> None:
-        self._said.append((int(at_ms * SAMPLES_PER_MS), ulaw))
+    def say(self, utterance: Utterance, at_ms: float) -> None:
+        at = int(at_ms * self._form.samples_per_ms) * self._form.width
+        self._said.append((at, self._form.said(utterance)))
 
     def take(self, samples: int) -> bytes:
         """Take the next piece of the time line."""
         start = len(self.spoken)
-        piece = bytearray([SILENCE]) * samples
-        for said_at, ulaw in self._said:
+        end = start + samples * self._form.width
+        piece = bytearray(self._form.silence) * samples
+        for said_at, sound in self._said:
             # A later utterance cuts off what is left of the one before.
             first = max(said_at, start)
-            last = min(said_at + len(ulaw), start + samples)
+            last = min(said_at + len(sound), end)
             if first < last:
-                piece[first - start : last - start] = ulaw[first - said_at : last - said_at]
-        self._said = [(said_at, ulaw) for said_at, ulaw in self._said if said_at + len(ulaw) > start + samples]
+                piece[first - start : last - start] = sound[first - said_at : last - said_at]
+        self._said = [(said_at, sound) for said_at, sound in self._said if said_at + len(sound) > end]
         self.spoken += piece
         return bytes(piece)
 
@@ -114,7 +125,7 @@ class Stage(Enum):
 class Script:
     """Leads the caller through the lines; gives each finished turn back once."""
 
-    def __init__(self, lines: list[Line], manners: Manners) -> None:
+    def __init__(self, lines: list[Line], manners: Manners, form: Form = ULAW) -> None:
         self._lines = deque(lines)
         self._manners = manners
         self._quiet_from_ms = 0.0
@@ -122,9 +133,10 @@ class Script:
         self._talks_since_ms: float | None = None
         "When the agent began to talk into what the caller is saying."
         self._keys: deque[tuple[float, str]] = deque()
+        self._typed: deque[tuple[float, str]] = deque()
         self._interrupts = False
         "The agent was talking when the caller began."
-        self.mouth = Mouth()
+        self.mouth = Mouth(form)
         self.stage = Stage.GREETING
         self.turn = Turn(None, 0.0, 0.0, 0.0)
 
@@ -162,10 +174,11 @@ class Script:
 
     def keys_due(self, now_ms: float) -> list[str]:
         """Return the keys pressed by now."""
-        pressed = []
-        while self._keys and self._keys[0][0] <= now_ms:
-            pressed.append(self._keys.popleft()[1])
-        return pressed
+        return _due(self._keys, now_ms)
+
+    def typed_due(self, now_ms: float) -> list[str]:
+        """Return what was typed by now."""
+        return _due(self._typed, now_ms)
 
     def due(self, now_ms: float) -> Turn | None:
         """Let time pass; return the turn that has just ended, if one has, and begin the next."""
@@ -232,11 +245,22 @@ class Script:
         self._interrupts = self._quiet_from_ms > now_ms
         self._talks_since_ms = None
         self.stage = Stage.SPEAKING
-        if isinstance(line, Keys):
+        if isinstance(line, Typed):
+            typed_ms = now_ms + KEY_EVERY_MS
+            self._typed.append((typed_ms, line.text))
+            self.turn = Turn(line, now_ms, typed_ms, typed_ms)
+        elif isinstance(line, Keys):
             # Not at once: the server is being asked what it said before, and would tell of the first key already.
             times_ms = [now_ms + KEY_EVERY_MS * number for number in range(1, len(line.keys) + 1)]
             self._keys.extend(zip(times_ms, line.keys, strict=True))
             self.turn = Turn(line, now_ms, times_ms[0], times_ms[-1])
         else:
-            self.mouth.say(line.ulaw, now_ms)
+            self.mouth.say(line, now_ms)
             self.turn = Turn(line, now_ms, now_ms + line.voice_start_ms, now_ms + line.voice_end_ms)
+
+
+def _due(waiting: deque[tuple[float, str]], now_ms: float) -> list[str]:
+    due = []
+    while waiting and waiting[0][0] <= now_ms:
+        due.append(waiting.popleft()[1])
+    return due

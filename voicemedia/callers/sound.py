@@ -1,9 +1,9 @@
-"""What a caller says: WAV files of any kind, brought to 8 kHz mu-law, and where the voice is in them."""
+"""What a caller says: WAV files of any kind, brought to the form of the line, and where the voice is in them."""
 
 import audioop
 import struct
 import wave
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
@@ -36,24 +36,32 @@ class Utterance:
     voice_start_ms: float
     voice_end_ms: float
     "After the last voiced sample; what follows in the file is silence."
+    wide: bytes = field(default=b"", repr=False)
+    "The same as s16le at 16 kHz, where a line wants it."
 
     @property
     def duration_ms(self) -> float:
         return len(self.ulaw) / SAMPLES_PER_MS
 
 
-def load_utterance(path: Path) -> Utterance:
+def load_utterance(path: Path, *, wide: bool = False) -> Utterance:
     """Read a WAV file as a caller would speak it.
 
+    :param wide: to a line that carries more than a telephone's.
     :raises ConfigError: there is no such file, it is no WAV file we can read, or there is no voice in it.
     """
-    rate_hz, samples = read_wav(path)
-    samples = resample(samples, rate_hz)
+    rate_hz, whole = read_wav(path)
+    samples = resample(whole, rate_hz)
     voice = voiced_ms(samples)
     if voice is None:
         raise ConfigError(f"{path}: nothing but silence; record it louder or name another file")
-    pcm = np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes()
-    return Utterance(path.name, audioop.lin2ulaw(pcm, 2), *voice)
+    wideband = to_pcm(resample(whole, rate_hz, WIDE.rate_hz)) if wide else b""
+    return Utterance(path.name, audioop.lin2ulaw(to_pcm(samples), 2), *voice, wideband)
+
+
+def to_pcm(samples: Samples) -> bytes:
+    """Make s16le of samples from -1 to 1."""
+    return np.clip(np.rint(samples * 32768), -32768, 32767).astype("<i2").tobytes()
 
 
 def read_wav(path: Path) -> tuple[int, Samples]:
@@ -65,6 +73,15 @@ def read_wav(path: Path) -> tuple[int, Samples]:
         riff = path.read_bytes()
     except OSError as error:
         raise ConfigError(f"{path}: {error.strerror or error}") from error
+    return read_riff(riff, path)
+
+
+def read_riff(riff: bytes, path: Path) -> tuple[int, Samples]:
+    """Read what stands in a WAV file.
+
+    :param path: named where it is at fault.
+    :raises ConfigError: it is.
+    """
     if riff[:4] != b"RIFF" or riff[8:12] != b"WAVE":
         raise ConfigError(f"{path} is not a WAV file; convert it with: ffmpeg -i {path} speech.wav")
     chunks = dict(_chunks(riff))
@@ -116,18 +133,18 @@ HALF_WIDTH: Final = 16
 "Zero crossings of the resampling kernel on each side."
 
 
-def resample(samples: Samples, rate_hz: int) -> Samples:
-    """Bring a whole recording of any rate to 8 kHz, with a windowed sinc."""
-    if rate_hz == RATE_HZ or not len(samples):
+def resample(samples: Samples, rate_hz: int, to_hz: int = RATE_HZ) -> Samples:
+    """Bring a whole recording of any rate to 8 kHz or another rate, with a windowed sinc."""
+    if rate_hz == to_hz or not len(samples):
         return samples
-    cutoff = min(1.0, RATE_HZ / rate_hz) * 0.94
+    cutoff = min(1.0, to_hz / rate_hz) * 0.94
     reach = int(HALF_WIDTH / cutoff) + 1
     padded = np.pad(samples, reach)
-    count = len(samples) * RATE_HZ // rate_hz
+    count = len(samples) * to_hz // rate_hz
     taps = np.arange(1 - reach, reach + 1)
     pieces = []
-    for first in range(0, count, RATE_HZ):
-        positions = np.arange(first, min(first + RATE_HZ, count)) * (rate_hz / RATE_HZ)
+    for first in range(0, count, to_hz):
+        positions = np.arange(first, min(first + to_hz, count)) * (rate_hz / to_hz)
         floors = positions.astype(int)
         distance = taps[None, :] - (positions - floors)[:, None]
         window = np.cos(np.clip(distance / reach, -1, 1) * np.pi / 2) ** 2
@@ -170,18 +187,59 @@ def _audible_codes() -> NDArray[np.bool_]:
 
 def audible(ulaw: bytes) -> tuple[int, int] | None:
     """Find the first audible sample and the one after the last; None when all is silence."""
-    loud = np.flatnonzero(_audible_codes()[np.frombuffer(ulaw, np.uint8)])
-    return (int(loud[0]), int(loud[-1]) + 1) if len(loud) else None
+    return _limits(_audible_codes()[np.frombuffer(ulaw, np.uint8)])
 
 
-def write_wav(path: Path, *channels: bytes) -> None:
-    """Write mu-law sound, one `bytes` a channel, as a 16-bit WAV file; shorter channels end in silence."""
-    length = max(len(channel) for channel in channels)
-    full = [channel.ljust(length, bytes([SILENCE])) for channel in channels]
-    frames = np.stack([np.frombuffer(audioop.ulaw2lin(channel, 2), "=i2") for channel in full], axis=1)
+def audible_wide(pcm: bytes) -> tuple[int, int] | None:
+    """Do the same for s16le."""
+    return _limits(np.abs(np.frombuffer(pcm, "<i2").astype(int)) > AUDIBLE_PEAK)
+
+
+def _limits(loud: NDArray[np.bool_]) -> tuple[int, int] | None:
+    places = np.flatnonzero(loud)
+    return (int(places[0]), int(places[-1]) + 1) if len(places) else None
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """How sound is carried on a line."""
+
+    rate_hz: int
+    silence: bytes
+    "One sample of it."
+    audible: Callable[[bytes], tuple[int, int] | None]
+    "Finds the first audible sample and the one after the last."
+    to_pcm: Callable[[bytes], bytes]
+    "Makes s16le of it."
+    said: Callable[[Utterance], bytes]
+    "What is said, in this form."
+
+    @property
+    def width(self) -> int:
+        """Bytes of a sample."""
+        return len(self.silence)
+
+    @property
+    def samples_per_ms(self) -> int:
+        return self.rate_hz // 1000
+
+
+ULAW: Final = Form(
+    RATE_HZ, bytes([SILENCE]), audible, lambda ulaw: audioop.ulaw2lin(ulaw, 2), lambda utterance: utterance.ulaw
+)
+"A telephone's."
+WIDE: Final = Form(16_000, bytes(2), audible_wide, lambda pcm: pcm, lambda utterance: utterance.wide)
+"A browser's."
+
+
+def write_wav(path: Path, *channels: bytes, form: Form = ULAW) -> None:
+    """Write sound, one `bytes` a channel, as a 16-bit WAV file; shorter channels end in silence."""
+    pcm = [form.to_pcm(channel) for channel in channels]
+    length = max(len(channel) for channel in pcm)
+    frames = np.stack([np.frombuffer(channel.ljust(length, b"\0"), "=i2") for channel in pcm], axis=1)
     # Opened here: a writer of `wave` that cannot open its file complains a second time when it is forgotten.
     with path.open("wb") as out, wave.open(out, "wb") as file:
         file.setnchannels(len(channels))
         file.setsampwidth(2)
-        file.setframerate(RATE_HZ)
+        file.setframerate(form.rate_hz)
         file.writeframes(frames.astype("<i2").tobytes())

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 
 from voicemedia.callers.carrier import CarrierCall
-from voicemedia.callers.script import Keys, Turn
+from voicemedia.callers.script import Keys, Turn, Typed
 from voicemedia.callers.told import ToldTurn
 
 NOT_TOLD = "(not told)"
@@ -30,6 +30,8 @@ class Exchange:
                 return "greeting"
             case Keys(keys):
                 return f"keys {keys}"
+            case Typed():
+                return "typed"
             case utterance:
                 return utterance.name
 
