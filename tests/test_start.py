@@ -41,11 +41,11 @@ tts = "none"
 class Started:
     """A server in a process of its own, and the lines it has logged."""
 
-    def __init__(self, python: Path, arguments: tuple[str, ...], folder: Path) -> None:
+    def __init__(self, python: Path, arguments: tuple[str, ...], folder: Path, **environment: str) -> None:
         self.process = subprocess.Popen(
             [python, *arguments],
             cwd=folder,
-            env={**clean_environment(), "VOICEMEDIA_CONFIG": str(folder / "voicemedia.toml")},
+            env={**clean_environment(), "VOICEMEDIA_CONFIG": str(folder / "voicemedia.toml"), **environment},
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -167,6 +167,37 @@ def test_a_wheel_installed_elsewhere_starts(way: str, installed: Path, folder: P
     )
     assert str(installed.parent.parent) in found.stdout
     assert_it_serves(installed, way, folder)
+
+
+WITHOUT_OFFLINE = """
+import sys
+from importlib.machinery import PathFinder
+
+class Without(PathFinder):
+    @classmethod
+    def find_spec(cls, name, path=None, target=None):
+        return None if name in ("pocketsphinx", "espeakng_loader") else super().find_spec(name, path, target)
+
+sys.meta_path[sys.meta_path.index(PathFinder)] = Without
+"""
+
+
+def test_without_the_offline_packages_the_server_starts_and_says_how_to_get_them(tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(WITHOUT_OFFLINE)
+    (tmp_path / "voicemedia.toml").write_text(
+        "[server]\nport = 0\n[grpc]\nenabled = false\n[sip]\nenabled = false\n[history]\nenabled = false\n"
+    )
+    with Started(Path(sys.executable), WAYS["twist"], tmp_path, PYTHONPATH=str(tmp_path)) as server:
+        health = get(server.port(), "/health")
+        server.stop()
+    missing = {
+        "stt.pocketsphinx": "pocketsphinx is not installed: pip install 'voicemedia[offline]'",
+        "tts.espeak": "espeak needs the package espeakng-loader: pip install 'voicemedia[offline]'",
+    }
+    assert health["status"] == "degraded"
+    assert {name: health["providers"][name]["reason"] for name in missing} == missing
+    errors = [line["message"] for line in server.lines if line["level"] == "error"]
+    assert errors == [f"{name} does not work: {reason}" for name, reason in missing.items()]
 
 
 @pytest.mark.parametrize("way", WAYS)
