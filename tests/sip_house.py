@@ -11,27 +11,30 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
 
-from voicemedia.config import Config, Grpc, Limits, Server, Sip, Trunk
+from voicemedia.config import Calls, Config, Grpc, History, Limits, Server, Sip, Trunk
 from voicemedia.service import MediaServer
 from voicemedia.sip_bridge.bridge import Bridge
 from voicemedia.sip_bridge.rtp_wire import Packet
 
 reactor: Any = twisted_reactor
 
+NO_CALLS = Calls()
 ECHO = Trunk("test", agent="echo", stt="none", tts="none")
 PCMA_SILENCE = b"\xd5" * 160
 
 
 @asynccontextmanager
-async def serving(*trunks: Trunk, **sip: Any) -> AsyncIterator[MediaServer]:
+async def serving(*trunks: Trunk, calls: Calls = NO_CALLS, **sip: Any) -> AsyncIterator[MediaServer]:
     """Run a server on ports the system chooses."""
     settings = Sip(enabled=True, port=0, tls_port=0, rtp_first_port=0, **sip)
     config = Config(
         server=Server(port=0),
         limits=Limits(drain_s=0),
         grpc=Grpc(enabled=False),
+        history=History(enabled=False),
         routes=(),
         sip=settings,
+        calls=calls,
         trunks=trunks or (ECHO,),
     )
     server = MediaServer(config, reactor)
@@ -73,6 +76,11 @@ class Socket(DatagramProtocol):
         self.sources.append((addr[0], addr[1]))
 
 
+def header(message: str, name: str) -> str:
+    """Return the value of a header."""
+    return next(line.split(":", 1)[1].strip() for line in message.split("\r\n") if line.startswith(f"{name}:"))
+
+
 class Telephone:
     """Calls by messages written by hand."""
 
@@ -86,6 +94,8 @@ class Telephone:
         self.sound_to = ("127.0.0.1", 0)
         self._sequence = self._timestamp = 0
         self.ssrc = 0x1234
+        self.theirs = ""
+        "From of a call that the server has begun."
 
     async def close(self) -> None:
         if self.to_tag and not self.requests("BYE"):
@@ -156,6 +166,55 @@ class Telephone:
         kept = ("via:", "from:", "to:", "call-id:", "cseq:")
         lines = [line for line in request.split("\r\n\r\n")[0].split("\r\n")[1:] if line.lower().startswith(kept)]
         self.send("\n".join(["SIP/2.0 200 OK", *lines, "Content-Length: 0", "", ""]))
+
+    # --- called by the server ---
+
+    async def invited(self, number: int = 1) -> str:
+        """Wait for the INVITE of a call of the server's; say where its sound goes."""
+        await until(lambda: len(self.requests("INVITE")) >= number)
+        invite = self.requests("INVITE")[number - 1]
+        self.learn(invite)
+        return invite
+
+    def learn(self, request: str) -> None:
+        """Take from a request of the server's what ours in the same dialog need."""
+        self.call_id = header(request, "Call-ID")
+        self.theirs = header(request, "From")
+        for line in request.split("\r\n"):
+            if line.startswith("m=audio"):
+                self.sound_to = ("127.0.0.1", int(line.split()[1]))
+
+    def reply(self, request: str, status: str, body: str = "", extra: str = "") -> None:
+        """Answer a request of the server's."""
+        kept = ("via:", "from:", "call-id:", "cseq:", "record-route:")
+        lines = [line for line in request.split("\r\n\r\n")[0].split("\r\n")[1:] if line.lower().startswith(kept)]
+        to = header(request, "To")
+        to = to if "tag=" in to or status.startswith("100") else f"{to};tag=you"
+        content = f"Content-Type: application/sdp\n{extra}" if body else extra
+        size = len(body.replace("\n", "\r\n"))
+        contact = f"Contact: <sip:me@{self.host}:{self.port}>\n"
+        text = "\n".join([f"SIP/2.0 {status}", *lines, f"To: {to}"])
+        self.send(f"{text}\n{contact}{content}Content-Length: {size}\n\n{body}")
+
+    def ask(self, method: str, lines: str = "", body: str = "", cseq: int = 0) -> None:
+        """Send a request in a dialog the server has begun."""
+        self._cseq += 1
+        size = len(body.replace("\n", "\r\n"))
+        ours = f"<sip:me@{self.host}>;tag=you"
+        self.send(
+            f"{method} sip:bot@127.0.0.1 SIP/2.0\n"
+            f"Via: SIP/2.0/UDP {self.host}:{self.port};branch=z9hG4bKask{self._cseq}{self.port};rport\n"
+            f"Max-Forwards: 70\nFrom: {ours}\nTo: {self.theirs}\nCall-ID: {self.call_id}\n"
+            f"CSeq: {cseq or self._cseq} {method}\nContact: <sip:me@{self.host}:{self.port}>\n"
+            f"{lines}Content-Length: {size}\n\n{body}"
+        )
+
+    async def take(self, number: int = 1) -> str:
+        """Take a call of the server's."""
+        invite = await self.invited(number)
+        self.reply(invite, "200 OK", self.sdp())
+        await until(lambda: len(self.requests("ACK")) >= number)
+        return invite
 
     # --- sound ---
 

@@ -53,7 +53,7 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 )
 @in_reactor
 async def test_the_caller_hears_the_echo_of_its_words(
-    transport: str, codec: str, speech: str, tmp_path: Path, certificate: dict[str, str]
+    transport: str, codec: str, speech: str, tmp_path: Path, certificate: dict[str, Any]
 ) -> None:
     heard = tmp_path / "heard.wav"
     codecs: Any = (codec,)

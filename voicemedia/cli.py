@@ -8,6 +8,7 @@ from typing import Final
 
 COMMANDS: Final = {
     "call": ("voicemedia.callers.call_command", "call the server as a carrier does and show the conversation"),
+    "call-out": ("voicemedia.callers.call_out_command", "have the server call somebody and hand them to an agent"),
     "storm": ("voicemedia.callers.storm_command", "place many calls at once and account for every frame"),
     "cloud": ("voicemedia.cloud", "start a stand-in for a cloud provider, to try it without an account"),
     "doctor": ("voicemedia.doctor", "say what of a configuration works on this machine, and what is missing"),

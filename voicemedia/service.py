@@ -14,6 +14,7 @@ from voicemedia import config as configuration
 from voicemedia import providers
 from voicemedia.audio.voice import Endpointer, make_detector
 from voicemedia.browser_service import BrowserService
+from voicemedia.call_desk import CallDesk
 from voicemedia.config import Config, Route
 from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.gateway.service import Gateways
@@ -22,6 +23,7 @@ from voicemedia.interfaces import Agent, Goodbye, Provider
 from voicemedia.metrics import Metrics
 from voicemedia.protocols.access import Access
 from voicemedia.protocols.browser import CARRIER as BROWSER
+from voicemedia.protocols.calls_page import CallsPage
 from voicemedia.protocols.custom_events import offer
 from voicemedia.protocols.door import Door
 from voicemedia.protocols.fast_websocket import (
@@ -103,7 +105,7 @@ class MediaServer(MultiService):
             **self.speech.streams(_websocket_limits(config), self.metrics),
         }
         pages = {
-            "/calls": TurnsPage(self.switchboard.diary),
+            "/calls": self._calls_page(),
             **self.speech.pages(self.metrics),
             **self.browsers.pages(),
         }
@@ -118,6 +120,17 @@ class MediaServer(MultiService):
         self.port: IListeningPort | None = None
 
     # --- building ---
+
+    def _calls_page(self) -> CallsPage:
+        """Build where calls are listed, placed and moved."""
+        desk = CallDesk(
+            self.switchboard,
+            self.sip,
+            self._ticker.now_ms,
+            self._line,
+            lambda name: ("agents", name) in self._providers,
+        )
+        return CallsPage(desk, TurnsPage(self.switchboard.diary), _secret(self._config.calls.token_env))
 
     def _stream(self, route: Route) -> FastWebSocketResource:
         """Build the way in of one route."""

@@ -16,12 +16,15 @@ HEADERS: Final = {
 "Sent with every answer."
 CODES: Final = {
     400: ("bad_request", "The request is malformed."),
+    401: ("unauthorized", "This address asks for a token."),
     403: ("forbidden", "You may not call here."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),
+    409: ("conflict", "The call cannot do this now."),
     413: ("too_long", "The body of the request is too long."),
     426: ("websocket_only", "This address speaks WebSocket only."),
     500: ("internal_error", "A fault of ours; it is in the log."),
+    502: ("refused", "The other side refused."),
     503: ("unavailable", "No more calls are taken at the moment."),
 }
 "HTTP status: our code for programs, and the sentence for people."

@@ -1,0 +1,302 @@
+"""Calls placed, watched, moved and ended over HTTP, to a telephone on real loopback sockets."""
+# Twisted carries types, but not everywhere.
+# mypy: disallow-untyped-calls=False
+
+import json
+import os
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import pytest
+import treq
+from twisted.internet.defer import Deferred
+from twisted.internet.utils import getProcessOutputAndValue
+
+from tests.in_reactor import in_reactor
+from tests.sip_house import Telephone, bridge_of, header, pause, serving, until
+from voicemedia.config import Calls, Trunk
+from voicemedia.service import MediaServer
+from voicemedia.sip_bridge.rtp_wire import read_rtp
+
+TOKEN = "s3cret-token"
+OUT = Trunk("out", agent="echo", stt="none", tts="none", dial_prefixes=("bob", "+91", "carol"), ring_s=5)
+
+
+@pytest.fixture(autouse=True)
+def token(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLS_TOKEN", TOKEN)
+
+
+class Client:
+    """A client of `/calls`."""
+
+    def __init__(self, server: MediaServer, token: str = TOKEN) -> None:
+        assert server.port is not None
+        self.url = f"http://127.0.0.1:{server.port.getHost().port}/calls"  # type: ignore[attr-defined]
+        self.headers: Any = {"Authorization": f"Bearer {token}"} if token else {}
+
+    async def ask(self, method: str, path: str = "", /, **body: Any) -> tuple[int, Any]:
+        data = json.dumps(body).encode() if body else b""
+        response = await treq.request(method, self.url + path, headers=self.headers, data=data, persistent=False)
+        return response.code, json.loads(await response.content())
+
+    async def place(self, to: str, **body: Any) -> dict[str, Any]:
+        status, told = await self.ask("POST", to=to, **body)
+        assert status == 201, told
+        card: dict[str, Any] = told["call"]
+        return card
+
+    async def card(self, call: dict[str, Any]) -> dict[str, Any]:
+        _, told = await self.ask("GET", f"/{call['id']}")
+        card: dict[str, Any] = told["call"]
+        return card
+
+
+@asynccontextmanager
+async def calling(trunk: Trunk = OUT, **sip: Any) -> AsyncIterator[tuple[MediaServer, Client, Telephone]]:
+    """A server that may call out, who asks it to, and a telephone."""
+    async with serving(trunk, calls=Calls("CALLS_TOKEN"), **sip) as server:
+        bob = Telephone(server)
+        try:
+            yield server, Client(server), bob
+        finally:
+            await bob.close()
+
+
+def address(phone: Telephone, name: str = "bob") -> str:
+    return f"sip:{name}@127.0.0.1:{phone.port}"
+
+
+async def ended(phone: Telephone) -> str:
+    """Wait for a BYE, and agree."""
+    await until(lambda: phone.requests("BYE"))
+    phone.agree(phone.requests("BYE")[0])
+    return phone.requests("BYE")[0]
+
+
+@in_reactor
+async def test_a_call_rings_is_answered_by_a_person_and_handed_to_the_agent() -> None:
+    async with calling() as (server, client, bob):
+        call = await client.place(address(bob), parameters={"first_name": "Bob"})
+        assert call["state"] == "dialing" and call["direction"] == "outbound" and call["number"] == "bob"
+        invite = await bob.invited()
+        assert invite.startswith(f"INVITE {address(bob)} SIP/2.0") and "m=audio" in invite
+        assert header(invite, "From").startswith("<sip:voicemedia@")
+        bob.reply(invite, "180 Ringing")
+        await until(lambda: [each.card.state for each in bridge_of(server).lines[0].calls] == ["ringing"])
+        assert (await client.card(call))["status"] == 180 and not len(server.switchboard)
+        bob.reply(invite, "200 OK", bob.sdp())
+        await until(lambda: len(server.switchboard) == 1)
+        (talk,) = server.switchboard
+        assert talk.caller.number == "bob" and talk.caller.parameters["first_name"] == "Bob"
+        assert talk.caller.direction == "outbound"
+        said = bytes(range(160))
+        await bob.talk([said] * 10)
+        await until(lambda: any(said in got for got in bob.sound.got))
+        _, told = await client.ask("GET")
+        assert [card["state"] for card in told["calls"]] == ["up"]
+        status, told = await client.ask("DELETE", f"/{call['id']}")
+        assert status == 200
+        await ended(bob)
+        card = await client.card(call)
+        assert (card["state"], card["status"], card["cause"]) == ("ended", 200, 16)
+        assert bridge_of(server).rtp_ports.lent == 0 and server.switchboard.ended_by == {"agent_hung_up": 1}
+        assert (await client.ask("DELETE", f"/{call['id']}"))[0] == 409
+
+
+@pytest.mark.parametrize(
+    ("answer", "extra", "cause"),
+    [
+        ("486 Busy Here", "", 17),
+        ("404 Not Found", "", 1),
+        ("603 Decline", "", 21),
+        ("480 Temporarily Unavailable", "Reason: Q.850;cause=19\n", 19),
+        ("503 Service Unavailable", "", 41),
+    ],
+)
+@in_reactor
+async def test_a_call_nobody_takes_says_why(answer: str, extra: str, cause: int) -> None:
+    async with calling() as (server, client, bob):
+        waiting = Deferred.fromCoroutine(client.ask("POST", to=address(bob), wait=True))
+        invite = await bob.invited()
+        bob.reply(invite, answer, extra=extra)
+        status, told = await waiting
+        assert status == 502
+        assert told["error"]["status"] == int(answer[:3]) and told["error"]["cause"] == cause
+        assert told["error"]["message"] == answer[4:]
+        assert not bridge_of(server).rtp_ports.lent and not server.switchboard.total
+
+
+@in_reactor
+async def test_a_call_is_canceled_while_it_rings() -> None:
+    async with calling() as (server, client, bob):
+        call = await client.place(address(bob))
+        invite = await bob.invited()
+        bob.reply(invite, "180 Ringing")
+        calls = bridge_of(server).lines[0].calls
+        await until(lambda: [each.card.state for each in calls] == ["ringing"])
+        assert (await client.ask("DELETE", f"/{call['id']}"))[0] == 200
+        await until(lambda: bob.requests("CANCEL"))
+        bob.agree(bob.requests("CANCEL")[0])
+        bob.reply(invite, "487 Request Terminated")
+        await until(lambda: bob.requests("ACK"))
+        assert (await client.card(call))["status"] == 487
+
+
+@in_reactor
+async def test_it_does_not_ring_for_ever() -> None:
+    async with calling() as (_, client, bob):
+        call = await client.place(address(bob), ring_s=1)
+        bob.reply(await bob.invited(), "180 Ringing")
+        await until(lambda: bob.requests("CANCEL"))
+        bob.agree(bob.requests("CANCEL")[0])
+        bob.reply(bob.requests("INVITE")[0], "487 Request Terminated")
+        await until(lambda: bob.requests("ACK"))
+        assert (await client.card(call))["reason"] == "nobody answered"
+
+
+@in_reactor
+async def test_without_the_token_nothing_is_told_and_nothing_done() -> None:
+    async with calling() as (server, client, bob):
+        for token in ("", "wrong", TOKEN[:-1], f"{TOKEN}x"):
+            stranger = Client(server, token)
+            for method, path in (("POST", ""), ("GET", ""), ("DELETE", "/x"), ("POST", "/x/transfer")):
+                status, told = await stranger.ask(method, path, to=address(bob))
+                assert (status, told["error"]["code"]) == (401, "unauthorized")
+        assert not bob.signals.got
+        assert (await client.ask("GET"))[1] == {"calls": []}
+
+
+@in_reactor
+async def test_where_no_token_is_configured_nobody_may() -> None:
+    async with serving(OUT) as server:
+        status, told = await Client(server).ask("POST", to="bob")
+        assert status == 403 and "calls.token_env" in told["error"]["message"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "says"),
+    [
+        ({"to": "+1900555"}, 403, "dial_prefixes"),
+        ({"to": "112"}, 403, "emergency"),
+        ({"to": "sip:bob@192.0.2.9"}, 403, "none of the trunk's"),
+        ({"to": "bob"}, 503, "no server"),
+        ({"to": "bob", "trunk": "other"}, 404, "no trunk other"),
+        ({"to": "sip:bob@127.0.0.1", "agent": "nobody"}, 404, "no agent nobody"),
+        ({"to": "sip:bob@127.0.0.1", "caller": "+15550100"}, 403, "may not call as"),
+        ({"too": "bob"}, 400, "body"),
+        ({"to": "bob", "ring_s": -1}, 400, "ring_s"),
+        ({"to": 5}, 400, "body"),
+        ({"to": "http://127.0.0.1/"}, 400, "address"),
+    ],
+)
+@in_reactor
+async def test_what_cannot_be_called_is_refused_with_a_reason(body: dict[str, Any], status: int, says: str) -> None:
+    async with calling() as (server, client, _):
+        got, told = await client.ask("POST", **body)
+        assert got == status and says in told["error"]["message"]
+        assert not bridge_of(server).rtp_ports.lent
+
+
+@in_reactor
+async def test_methods_and_paths_that_are_not_there_say_so() -> None:
+    async with calling() as (_, client, _bob):
+        assert (await client.ask("PUT"))[0] == 405
+        assert (await client.ask("GET", "/x"))[0] == 404
+        assert (await client.ask("GET", "/x/hold"))[0] == 405
+        assert (await client.ask("POST", "/x/hold"))[0] == 404
+        assert (await client.ask("GET", "/x/y/z"))[0] == 404
+
+
+@in_reactor
+async def test_a_person_on_hold_hears_nothing_of_the_agent_and_comes_back() -> None:
+    async with calling() as (server, client, bob):
+        call = await client.place(address(bob))
+        await bob.take()
+        await until(lambda: len(server.switchboard) == 1)
+        held = Deferred.fromCoroutine(client.ask("POST", f"/{call['id']}/hold"))
+        await until(lambda: len(bob.requests("INVITE")) == 2)
+        assert "a=sendonly" in bob.requests("INVITE")[1]
+        bob.reply(bob.requests("INVITE")[1], "200 OK", bob.sdp(direction="recvonly", version=2))
+        status, told = await held
+        assert status == 200 and told["call"]["held"]
+        bob.sound.got.clear()
+        await bob.talk([bytes(range(160))] * 10)
+        assert not any(bytes(range(160)) in got for got in bob.sound.got)
+        resumed = Deferred.fromCoroutine(client.ask("POST", f"/{call['id']}/resume"))
+        await until(lambda: len(bob.requests("INVITE")) == 3)
+        assert "a=sendrecv" in bob.requests("INVITE")[2]
+        bob.reply(bob.requests("INVITE")[2], "200 OK", bob.sdp(version=3))
+        assert not (await resumed)[1]["call"]["held"]
+        await bob.talk([bytes(range(160))] * 10)
+        await until(lambda: any(bytes(range(160)) in got for got in bob.sound.got))
+
+
+@in_reactor
+async def test_a_hold_the_peer_refuses_leaves_the_call_as_it_was() -> None:
+    async with calling() as (server, client, bob):
+        call = await client.place(address(bob))
+        await bob.take()
+        await until(lambda: len(server.switchboard) == 1)
+        held = Deferred.fromCoroutine(client.ask("POST", f"/{call['id']}/hold"))
+        await until(lambda: len(bob.requests("INVITE")) == 2)
+        bob.reply(bob.requests("INVITE")[1], "488 Not Acceptable Here")
+        status, told = await held
+        assert (status, told["error"]["status"]) == (502, 488)
+        assert not (await client.card(call))["held"]
+        await bob.talk([bytes(range(160))] * 10)
+        await until(lambda: any(bytes(range(160)) in got for got in bob.sound.got))
+
+
+@in_reactor
+async def test_keys_are_pressed_in_the_sound() -> None:
+    async with calling() as (server, client, bob):
+        call = await client.place(address(bob))
+        await bob.take()
+        await until(lambda: len(server.switchboard) == 1)
+        assert (await client.ask("POST", f"/{call['id']}/dtmf", keys="4#"))[0] == 200
+        assert (await client.ask("POST", f"/{call['id']}/dtmf", keys="4x"))[0] == 400
+
+        def events() -> list[int]:
+            packets = [read_rtp(got) for got in bob.sound.got if not 200 <= got[1] <= 204]
+            return [packet.payload[0] for packet in packets if packet.payload_type == 101 and packet.marker]
+
+        await until(lambda: events() == [4, 11])
+
+
+@pytest.mark.parametrize(
+    ("answer", "status", "says"), [("200 OK", 0, "agent echo talks"), ("486 Busy Here", 1, "Busy")]
+)
+@in_reactor
+async def test_the_command_places_a_call_and_shows_how_it_goes(answer: str, status: int, says: str) -> None:
+    async with calling() as (_, client, bob):
+        base = client.url.removesuffix("/calls")
+        command = ("-m", "voicemedia.cli", "call-out", address(bob), "--server", base, "--token-env", "CALLS_TOKEN")
+        running = getProcessOutputAndValue(sys.executable, command, env=os.environ)
+        invite = await bob.invited()
+        bob.reply(invite, "180 Ringing")
+        bob.reply(invite, answer, bob.sdp() if status == 0 else "")
+        if status == 0:
+            await until(lambda: bob.requests("ACK"))
+            await pause(0.6)
+            bob.ask("BYE")
+        out, complaints, code = await running
+        assert (code, complaints) == (status, b"")
+        lines = out.decode().splitlines()
+        assert lines[0].startswith("calling bob over trunk out") and says in out.decode() and "cause" in lines[-1]
+
+
+@in_reactor
+async def test_the_command_says_what_is_wrong_in_one_line() -> None:
+    async with calling() as (_, client, _bob):
+        base = client.url.removesuffix("/calls")
+        for arguments, says in (
+            (("911",), "emergency"),
+            (("+1900",), "dial_prefixes"),
+            (("x", "--trunk", "y"), "no trunk y"),
+        ):
+            command = ("-m", "voicemedia.cli", "call-out", *arguments, "--server", base, "--token-env", "CALLS_TOKEN")
+            _, complaints, code = await getProcessOutputAndValue(sys.executable, command, env=os.environ)
+            assert code == 2 and says in complaints.decode() and len(complaints.splitlines()) == 1
