@@ -1,6 +1,7 @@
 """Language models as agents, against their stand-ins, over real sockets."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any
 
 import pytest
@@ -263,7 +264,42 @@ async def test_foods_are_logged_as_rows(module: Any, mishap: str) -> None:
     call: Answer = {"name": "log_food", "arguments": food}
     async with Talk(module, call, "Noted.", mishaps=(mishap,), tools=("log_food",)) as talk:
         floor = await talk.ask("two bowls of dal")
-        assert (floor.said, talk.chat.foods) == (["Noted."], [food])
+        assert floor.said == ["Noted."]
+        assert talk.chat.logged() == Day("", (Food("lunch", "dal", 2, "bowl"),))
+
+
+@in_reactor
+async def test_a_food_that_is_corrected_is_one_row_and_one_struck_out_is_none() -> None:
+    eggs: Answer = {"name": "log_food", "arguments": {"meal": "lunch", "food": "eggs", "amount": 2}}
+    tea: Answer = {"name": "log_food", "arguments": {"meal": "lunch", "food": "tea"}}
+    more: Answer = {"name": "log_food", "arguments": {"meal": "lunch", "food": "Eggs", "amount": 3}}
+    none: Answer = {"name": "log_food", "arguments": {"meal": "lunch", "food": "tea", "amount": 0}}
+    async with Talk(openai, eggs, tea, "Ok.", more, none, "Ok.", tools=("log_food",)) as talk:
+        await talk.ask("two eggs and tea")
+        await talk.ask("no, three eggs and no tea")
+        assert talk.chat.logged().foods == (Food("lunch", "Eggs", 3),)
+
+
+@in_reactor
+async def test_what_was_written_down_earlier_today_is_told_and_can_be_corrected() -> None:
+    today = "2026-11-20"
+    days = (Day("2026-11-19", (Food("dinner", "rice"),)), Day(today, (Food("lunch", "egg", 2, preparation="boiled"),)))
+    more: Answer = {"name": "log_food", "arguments": {"meal": "lunch", "food": "egg", "amount": 3}}
+    async with Talk(openai, more, "Ok.", tools=("log_food",)) as talk:
+        chat = chat_on(today, talk)
+        chat.recall(Past((), days))
+        await chat.reply(Said("three eggs"), Floor())
+        assert "Written down today, in an earlier call: lunch: 2 boiled egg." in str(talk.cloud.asked[0])
+        assert chat.logged() == Day(today, (Food("lunch", "egg", 3),))
+
+
+def chat_on(date: str, talk: Talk) -> Any:
+    """A conversation of a caller who has told a time zone."""
+    noon_s = datetime.fromisoformat(f"{date}T12:00:00+00:00").timestamp()
+    clock: Any = Clock()
+    clock.advance(noon_s)
+    talk.agent._reactor = clock
+    return talk.agent.converse(Caller("C1", "fake", 8000, parameters={"time_zone": "Asia/Kolkata"}))
 
 
 @pytest.mark.parametrize(
@@ -277,9 +313,11 @@ async def test_foods_are_logged_as_rows(module: Any, mishap: str) -> None:
 )
 @in_reactor
 async def test_history_is_told_of_foods_whatever_the_model_wrote(written: Any, logged: Food | None) -> None:
-    async with Talk(openai, tools=("log_food",)) as talk:
-        talk.chat.foods.append(written)
-        assert talk.chat.logged() == (Day("", (logged,)) if logged else None)
+    async with Talk(openai, {"name": "log_food", "arguments": written}, "Ok.", tools=("log_food",)) as talk:
+        await talk.ask()
+        assert talk.chat.logged() == Day("", (logged,) if logged else ())
+        told = "Written down." if logged else "Nothing was written down: name the food."
+        assert talk.cloud.asked[1]["messages"][-1]["content"] == told
 
 
 PAST = Past((PastTurn("user", 1, "two eggs"), PastTurn("ai", 2, "Got it.")), continues=True)
@@ -340,10 +378,11 @@ async def test_after_a_transfer_the_model_has_nothing_more_to_say(module: Any) -
 
 @in_reactor
 async def test_gemini_sees_its_own_calls_again() -> None:
-    async with Talk(gemini, {"name": "log_food", "arguments": {}}, "Noted.", tools=("log_food",)) as talk:
+    tea = {"meal": "snacks", "food": "tea"}
+    async with Talk(gemini, {"name": "log_food", "arguments": tea}, "Noted.", tools=("log_food",)) as talk:
         await talk.ask("tea")
         call, result = talk.cloud.asked[1]["contents"][-2:]
-        assert call["parts"] == [{"functionCall": {"name": "log_food", "args": {}}, "thoughtSignature": "c2ln"}]
+        assert call["parts"] == [{"functionCall": {"name": "log_food", "args": tea}, "thoughtSignature": "c2ln"}]
         assert result["parts"] == [{"functionResponse": {"name": "log_food", "response": {"result": "Written down."}}}]
 
 

@@ -6,18 +6,23 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import pytest
 import pytest_twisted
 from twisted.internet import reactor
 from twisted.internet.defer import Deferred, succeed
 
+from tests.clouds.minds import Answer
 from tests.databases import Server
 from tests.in_reactor import in_reactor
 from tests.test_agent_diet import Floor
+from tests.test_agent_minds import Talk as Chatting
 from voicemedia import config
+from voicemedia.agent import gemini, openai
 from voicemedia.agent.diet import DietAgent
 from voicemedia.diary import Turn
 from voicemedia.history.forgetting import DAY_MS, erase, forget_old
@@ -387,6 +392,30 @@ async def test_the_diet_agent_goes_on_where_the_last_call_stopped(place: Open) -
 
 
 # --- what is forgotten ---
+
+
+@pytest.mark.parametrize("kind", ["gemini", "openai"])
+@in_reactor
+async def test_foods_a_model_writes_down_are_rows_of_the_callers_day(
+    place: Open, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TEST_KEY", "k")
+    history = place()
+    await history.start()
+    dal: Answer = {"name": "log_food", "arguments": {"meal": "lunch", "food": "dal", "amount": 2, "unit": "bowl"}}
+    async with Chatting(gemini if kind == "gemini" else openai, dal, "Noted.", tools=("log_food",)) as chatting:
+        # The day of Kiritimati has begun before anybody else's.
+        who = caller(time_zone="Pacific/Kiritimati")
+        record, _ = begin(history, who, chat := chatting.agent.converse(who))
+        await chat.reply(Said("two bowls of dal"), Floor())
+        speak(record, "two bowls of dal", "Noted.")
+        record.ended(Goodbye.CALLER_HUNG_UP, {})
+        told = await all_of(history)
+    today = datetime.fromtimestamp(history.now_ms() / 1000, ZoneInfo("Pacific/Kiritimati")).date().isoformat()
+    (food,), (meal,) = told["foods"], told["meals"]
+    assert (food["day"], food["meal"], food["food"], food["amount"], food["unit"]) == (today, "lunch", "dal", 2, "bowl")
+    assert (meal["day"], meal["meal"], meal["complete"]) == (today, "lunch", 0)
+    await history.stop()
 
 
 @in_reactor

@@ -1,48 +1,35 @@
 """A conversation a language model holds: history as it was heard, sentences spoken while the rest is being written."""
 
 from collections.abc import Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from voicemedia.agent.food_notes import LOG_FOOD, FoodNotes
 from voicemedia.agent.http_model import ModelOptions
 from voicemedia.agent.model import Line, Model, Prompt, Tool, ToolCall
 from voicemedia.agent.sentences import Sentences
+from voicemedia.agent.zones import zone_told
 from voicemedia.errors import ConfigError, Unable
 from voicemedia.interfaces import Agent, Caller, Conversation, Expected, Floor, Goodbye, Said
-from voicemedia.past import Day, Food, Past
+from voicemedia.past import Day, Past
 
 MOST_LINES: Final = 60
 "Of the history; older ones are no longer told."
 COMES_BACK: Final = "(The caller was away and is back. Welcome them in a few words, and go on where you stopped.)"
+WRITTEN: Final = "(Written down today, in an earlier call: {foods}.)"
 MOST_ROUNDS: Final = 3
 "Questions to the model for one turn, when it wants to know what came of its calls."
-MOST_AMOUNT: Final = 1e9
-MOST_LETTERS: Final = 200
-"Of what a model writes down."
 BEGINNING: Final = (Line("caller", "(The call begins.)"),)
 "What a model is asked when it is to greet: many insist on a user who spoke."
 PROMPT: Final = Path(__file__).with_name("prompts") / "chat.md"
 
-_TEXT: Final = {"type": "string"}
 HANG_UP: Final = Tool(
     "hang_up", "End the call, after your goodbye has been heard.", {"type": "object", "properties": {}}
-)
-LOG_FOOD: Final = Tool(
-    "log_food",
-    "Write down one food the caller has eaten.",
-    {
-        "type": "object",
-        "properties": {
-            "meal": {"type": "string", "enum": ["breakfast", "lunch", "dinner", "snacks"]},
-            "food": _TEXT,
-            "amount": {"type": "number"},
-            "unit": _TEXT,
-        },
-        "required": ["meal", "food"],
-    },
 )
 
 
@@ -103,8 +90,8 @@ def read_prompt(path: str | Path) -> str:
 class ChatAgent:
     """Lets a model talk with callers."""
 
-    def __init__(self, model: Model, options: ChatOptions) -> None:
-        self._model, self._options = model, options
+    def __init__(self, model: Model, options: ChatOptions, reactor: IReactorTime) -> None:
+        self._model, self._options, self._reactor = model, options, reactor
         self._instructions = options.instructions()
         self.name = model.name
 
@@ -121,14 +108,16 @@ class ChatAgent:
         """Stop it."""
         return self._model.stop()
 
-    def converse(self, _caller: Caller) -> Conversation:
+    def converse(self, caller: Caller) -> Conversation:
         """Begin a conversation."""
-        return Chat(self._model, self._options, self._instructions)
+        zone = zone_told(caller.parameters)
+        date = datetime.fromtimestamp(self._reactor.seconds(), zone).date().isoformat() if zone else ""
+        return Chat(self._model, self._options, self._instructions, FoodNotes(date))
 
 
-def chat_agent(model: Model, options: ChatOptions) -> Agent:
+def chat_agent(model: Model, options: ChatOptions, reactor: IReactorTime) -> Agent:
     """Make an agent of a model."""
-    return ChatAgent(model, options)
+    return ChatAgent(model, options, reactor)
 
 
 class Memory:
@@ -172,24 +161,24 @@ class Chat:
 
     log = Logger()
 
-    def __init__(self, model: Model, options: ChatOptions, instructions: str) -> None:
+    def __init__(self, model: Model, options: ChatOptions, instructions: str, notes: FoodNotes) -> None:
         self._model, self._options, self._instructions = model, options, instructions
         self._tools = options.declared()
         self.memory = Memory()
         self._comes_back = self._gone = False
         "Whether the session was begun earlier; whether the caller has been transferred."
-        self.foods: list[Mapping[str, Any]] = []
-        "What `log_food` wrote down: meal, food, amount, unit."
+        self._notes, self._writes = notes, "log_food" in options.tools
 
     def recall(self, past: Past) -> None:
         """Have the model know what was said earlier; a session that goes on is not greeted as a new one."""
         self.memory.lines[:0] = [Line("agent" if turn.who == "ai" else "caller", turn.text) for turn in past.turns]
         self._comes_back = past.continues
+        if self._writes and (written := self._notes.recall(past.days)):
+            self.memory.lines.append(Line("caller", WRITTEN.format(foods=written)))
 
     def logged(self) -> Day | None:
-        """Tell what `log_food` wrote down."""
-        foods = tuple(food for arguments in self.foods if (food := _food(arguments)).food)
-        return Day("", foods) if foods else None
+        """Tell what `log_food` wrote down; None: it cannot write."""
+        return self._notes.day() if self._writes else None
 
     def greet(self, floor: Floor) -> Deferred[None]:
         """Say the greeting, or let the model say one."""
@@ -262,8 +251,7 @@ class Chat:
             floor.hang_up()
             return "The call ends when your goodbye has been heard. Say it now."
         if call.name == "log_food":
-            self.foods.append(dict(call.arguments))
-            return "Written down."
+            return self._notes.write(call.arguments)
         return await self._transfer(str(call.arguments.get("to", "")), floor)
 
     async def _transfer(self, name: str, floor: Floor) -> str:
@@ -277,13 +265,3 @@ class Chat:
             return f"The transfer failed: {error}. Tell the caller so."
         self._gone = True
         return "The caller has been connected."
-
-
-def _food(arguments: Mapping[str, Any]) -> Food:
-    """Read what the model wrote down; it does not always keep to the types."""
-    amount = arguments.get("amount")
-    number = float(amount) if isinstance(amount, (int, float)) and abs(amount) < MOST_AMOUNT else None
-    vague = str(amount) if number is None and amount is not None else ""
-    words = (str(arguments.get(name) or "")[:MOST_LETTERS] for name in ("meal", "food", "unit"))
-    meal, food, unit = words
-    return Food(meal, food, number, unit, vague[:MOST_LETTERS])

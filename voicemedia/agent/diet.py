@@ -3,14 +3,12 @@
 It needs no network; with a `model` a language model finds the words, and the table still decides.
 """
 
-import re
 from collections.abc import Mapping
-from datetime import datetime, timedelta, timezone, tzinfo
+from datetime import datetime, tzinfo
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Final
 from zlib import crc32
-from zoneinfo import ZoneInfo
 
 import msgspec
 from msgspec import Meta
@@ -24,6 +22,7 @@ from voicemedia.agent.diet_grammar import grammar, phrases
 from voicemedia.agent.diet_memory import resume, to_day
 from voicemedia.agent.diet_mind import DietMind, MindedTurns
 from voicemedia.agent.diet_script import DietScript, Reply
+from voicemedia.agent.zones import zone_of, zone_told
 from voicemedia.config import convert
 from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.interfaces import Agent, Caller, Conversation, Expected, Floor, Goodbye, Said
@@ -86,18 +85,6 @@ def make_mind(options: Options, reactor: IReactorTime) -> DietMind | None:
     return DietMind(module.make_model(model_options, reactor), instructions, reactor, options.patience_s)
 
 
-def zone_of(name: str) -> tzinfo | None:
-    """Find a time zone by its name or its offset from UTC; None for an unknown one."""
-    if offset := re.fullmatch(r"(?:UTC|GMT)?([+-])(\d{1,2}):?([0-5]\d)?", name):
-        minutes = int(offset[2]) * 60 + int(offset[3] or 0)
-        return timezone(timedelta(minutes=minutes if offset[1] == "+" else -minutes)) if minutes < 24 * 60 else None
-    try:
-        return ZoneInfo(name)
-    # What a carrier hands us may look like a path, a directory, or not be a name at all.
-    except (KeyError, ValueError, OSError):
-        return None
-
-
 class DietAgent:
     """Leads callers through the meals of their day."""
 
@@ -131,7 +118,7 @@ class DietAgent:
 
     def converse(self, caller: Caller) -> Conversation:
         """Begin with the caller's hour of day and first name, as far as the carrier says them."""
-        zone = zone_of(caller.parameters.get("time_zone") or caller.parameters.get("timeZone") or "") or self._zone
+        zone = zone_told(caller.parameters) or self._zone
         now = datetime.fromtimestamp(self._reactor.seconds(), zone)
         seed = crc32(caller.call_id.encode("utf-8", "replace"))
         script = DietScript(now.hour, first_name(caller.parameters), seed)

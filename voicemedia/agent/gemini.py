@@ -31,7 +31,7 @@ def missing(options: Options) -> str:
 
 def make(options: Options, reactor: Any) -> Agent:
     """Make the agent."""
-    return chat_agent(make_model(options, reactor), options)
+    return chat_agent(make_model(options, reactor), options, reactor)
 
 
 def make_model(options: Options, reactor: Any) -> Model:
