@@ -24,12 +24,12 @@ def secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def lines() -> Iterator[list[str]]:
-    """What the door logs."""
+    """What the door logs, and the warnings of the start."""
     seen: list[str] = []
 
     @implementer(ILogObserver)
     def watch(event: LogEvent) -> None:
-        if event["log_namespace"].endswith("Door"):
+        if event["log_namespace"].endswith("Door") or event["log_format"] == "{warning}":
             seen.append(event["log_format"].format(**event))
 
     globalLogPublisher.addObserver(watch)
@@ -216,3 +216,10 @@ def test_the_configuration_reads_its_secrets_once_at_the_start(tmp_path: Any) ->
     config: Config = read_config(str(file))
     assert SECRET not in repr(config)
     assert SECRET not in repr(House(*config.routes).__dict__)
+
+
+def test_an_open_address_without_a_rule_is_a_warning_of_the_start(lines: list[str]) -> None:
+    House()
+    assert lines == []
+    House(server=Server(host="0.0.0.0"))
+    assert [line for line in lines if "/echo" in line]
