@@ -101,6 +101,9 @@ class Telephone:
         if self.to_tag and not self.requests("BYE"):
             self.request("BYE")
             await pause(0.02)
+        if self.theirs and not self.requests("BYE"):
+            self.ask("BYE")
+            await pause(0.02)
         for each in self._ports:
             await each.stopListening()
 

@@ -33,6 +33,7 @@ class Bridge:
         self.hub = UdpHub(reactor)
         self.rtp_ports = UdpPorts(settings.host, settings.rtp_first_port, settings.rtp_last_port, clock)
         self.lines: list[TrunkLine] = []
+        self._drain_s, self._until_s = config.limits.drain_s, 0.0
 
     def add(self, line: TrunkLine) -> None:
         """Serve a trunk."""
@@ -60,21 +61,26 @@ class Bridge:
     # --- the end ---
 
     def unregister(self) -> None:
-        """Tell the registrars to send us no more calls."""
+        """Tell the registrars to send us no more calls; those that are on may go on for `drain_s`."""
+        self._until_s = self._reactor.seconds() + self._drain_s
         for line in self.lines:
             line.unregister()
 
     async def stop(self) -> None:
-        """Let the last answers arrive, then close everything."""
-        waited_s = 0.0
-        while waited_s < LAST_WORDS_S and any(line.agent.dialogs for line in self.lines):
-            pause: Deferred[None] = deferLater(self._reactor, LOOK_S)
-            await pause
-            waited_s += LOOK_S
+        """Let people who talk with each other go on for a while, hang up, let the last answers arrive, close all."""
+        await self._wait(lambda: any(line.calls.live for line in self.lines), self._until_s)
+        for line in self.lines:
+            line.hang_up()
+        await self._wait(lambda: any(line.agent.dialogs for line in self.lines), self._reactor.seconds() + LAST_WORDS_S)
         for line in self.lines:
             line.stop()
         self.hub.stop()
         await self.ports.close()
+
+    async def _wait(self, waiting: Callable[[], bool], until_s: float) -> None:
+        while waiting() and self._reactor.seconds() < until_s:
+            pause: Deferred[None] = deferLater(self._reactor, LOOK_S)
+            await pause
 
     # --- messages ---
 

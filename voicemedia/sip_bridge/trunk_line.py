@@ -8,6 +8,7 @@ from twisted.logger import Logger
 
 from voicemedia.config import Network, Trunk, networks
 from voicemedia.errors import Unable
+from voicemedia.interfaces import Goodbye
 from voicemedia.sip_bridge.desk import Desk
 from voicemedia.sip_bridge.dial_plan_wire import FORBIDDEN, Called
 from voicemedia.sip_bridge.digest_wire import Credentials
@@ -113,6 +114,12 @@ class TrunkLine:
         if self.registration is not None:
             self.registration.stop(self._clock())
         self.keepalive = None
+        self.flush()
+
+    def hang_up(self) -> None:
+        """End what calls are left."""
+        for call in self.calls:
+            call.hang_up(Goodbye.DRAINED)
         self.flush()
 
     def stop(self) -> None:
