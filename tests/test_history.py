@@ -452,6 +452,29 @@ async def test_what_was_erased_does_not_come_back_out_of_the_spool(place: Open) 
 
 
 @in_reactor
+async def test_what_is_written_in_the_moment_of_erasing_is_erased_too(place: Open) -> None:
+    history = place()
+    await history.start()
+    record, _ = begin(history, caller("", session_id="abc"), Talk(Day("2026-11-03", (EGGS,))))
+    speak(record, "erase me", "Erased too.")
+    await history.writer.settled()
+    write = history.database.write
+
+    async def erase_first(statements: Any) -> None:
+        if any("erase me as well" in values for _, values in statements):
+            await erase(history.database, ["abc"], history.now_ms() + 60_000)
+        await write(statements)
+
+    setattr(history.database, "write", erase_first)  # noqa: B010 - mypy lets nobody assign a method
+    speak(record, "erase me as well")
+    record.ended(Goodbye.CALLER_HUNG_UP, {"frames_in": 1})
+    await history.writer.settled()
+    for table in ("messages", "meals", "foods", "calls", "call_totals", "sessions", "users"):
+        assert await history.database.read((f"SELECT COUNT(*) FROM {table}", ())) == [(0,)], table
+    await history.stop()
+
+
+@in_reactor
 async def test_what_is_older_than_the_days_kept_is_deleted_and_the_rest_is_not(place: Open) -> None:
     history = place()
     await history.start()

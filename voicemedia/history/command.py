@@ -232,6 +232,7 @@ async def _erase(args: argparse.Namespace, database: Database, sessions: Sequenc
 REMAINS: Final = (
     "What a running server had not yet written of them is dropped; a call that is on goes on being recorded.\n"
     "Not deleted: keys of the erased sessions (30 days, to drop late records), backups and exports you made,\n"
-    "what providers keep, the server's log (log.personal) and, of PostgreSQL, its write-ahead log until it is recycled."
+    "what the database had refused (the spool's file `refused`), what providers keep, the server's log (log.personal)\n"
+    "and, of PostgreSQL, its write-ahead log until it is recycled."
 )
 "What `erase` does not reach."

@@ -40,6 +40,23 @@ async def erase(database: Database, sessions: Sequence[str], now_ms: int) -> dic
     return counts
 
 
+def forgotten(session: str, until_ms: int) -> list[Statement]:
+    """Delete what came of an erased session after all; what was said after `until_ms` stays."""
+    return [
+        *(
+            (f"DELETE FROM {table} WHERE session_id = ? AND {column} <= ?", (session, until_ms))
+            for table, column in (
+                ("messages", "at_ms"),
+                ("meals", "at_ms"),
+                ("foods", "at_ms"),
+                ("calls", "started_ms"),
+            )
+        ),
+        ("DELETE FROM sessions WHERE id = ? AND last_ms <= ?", (session, until_ms)),
+        (f"DELETE FROM users WHERE {_NO_LONGER}", ()),
+    ]
+
+
 async def forget_old(database: Database, now_ms: int, keep_days: int) -> None:
     """Delete what is older than `keep_days` (0: nothing), of sessions that go on too.
 

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voicemedia.history.databases import Away, Database, Refused, Statement, migrate
+from voicemedia.history.forgetting import forgotten
 from voicemedia.history.records import AnyRecord, from_line, to_line
 from voicemedia.history.spool import Spool, SpoolFull, whole_lines
 
@@ -238,7 +239,14 @@ class WriteBehind:
         """Write the records of one file, one by one if not all are taken."""
         records = [record for line in lines if (record := await self._record(line)) is not None]
         erased = await self._erased()
-        wanted = [record for record in records if record.at_ms > erased.get(record.session, -1)]
+        await self._write_records([record for record in records if record.at_ms > erased.get(record.session, -1)])
+        # Who erased a session in this very moment did not see what was being written of it.
+        erased = await self._erased()
+        late = [(session, erased[session]) for session in {each.session for each in records} if session in erased]
+        if late:
+            await self._database.write([statement for each in late for statement in forgotten(*each)])
+
+    async def _write_records(self, wanted: Sequence[AnyRecord]) -> None:
         try:
             await self._database.write(statements_of(wanted))
         except Refused:
