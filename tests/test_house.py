@@ -27,6 +27,7 @@ SHARED = {
     "switching",
     "keyed",
     "between",
+    "one_shot",
 }
 "What every room may use."
 
@@ -51,6 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "account": set(),
     "keyed": {"config", "errors"},
     "between": {"interfaces"},
+    "one_shot": set(),
     "diary": {"account"},
     "past": set(),
     "speaker": {*SHARED, "turns", "reply", "following"},

@@ -16,13 +16,14 @@ from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientPr
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
-from twisted.internet.task import LoopingCall, deferLater, react
+from twisted.internet.task import LoopingCall, deferLater
 
 from voicemedia.audio.resample import Resampler
 from voicemedia.callers.line import CallFailed, Destination, tls_options
 from voicemedia.callers.sound import read_wav
 from voicemedia.config import Config, Server, config_path, read_config
 from voicemedia.errors import ConfigError
+from voicemedia.one_shot import run_once
 from voicemedia.service import MediaServer, make_service
 from voicemedia.transcribing.events import RATES_HZ
 
@@ -220,14 +221,4 @@ async def transcribe(reactor: Any, args: argparse.Namespace) -> int:
 
 def run(args: argparse.Namespace) -> int:
     """Transcribe; return the exit status."""
-    status = 130
-
-    async def main(reactor: Any) -> None:
-        nonlocal status
-        status = await transcribe(reactor, args)
-
-    try:
-        react(main)
-    except SystemExit as stopped:
-        # Our own bug, which `react` has logged, is status 1.
-        return status if not stopped.code else 1
+    return run_once(lambda reactor: transcribe(reactor, args))

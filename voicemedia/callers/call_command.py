@@ -8,8 +8,6 @@ from typing import Any, Final
 from urllib.parse import quote, urlsplit, urlunsplit
 from uuid import uuid4
 
-from twisted.internet.task import react
-
 from voicemedia.callers.browser_call import CHUNK_MS, session_url
 from voicemedia.callers.carrier import CallPlan
 from voicemedia.callers.carriers import CARRIERS, SERVER
@@ -30,9 +28,7 @@ from voicemedia.callers.sound import load_utterance, write_wav
 from voicemedia.callers.talk import Talk, as_text, show_summary, summary
 from voicemedia.callers.twilio import signature
 from voicemedia.errors import ConfigError
-
-INTERRUPTED: Final = 130
-"By Ctrl-C, as shells have it."
+from voicemedia.one_shot import run_once
 
 EXAMPLE: Final = """
 The lines are spoken in the order given, each after the answer to the one before. `dtmf:KEYS` among them presses keys,
@@ -289,15 +285,4 @@ def _record(args: argparse.Namespace, call: Any, ended_ms: float) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Place the call; return the exit status."""
-
-    status = INTERRUPTED
-
-    async def main(reactor: Any) -> None:
-        nonlocal status
-        status = await place(reactor, args)
-
-    try:
-        react(main)
-    except SystemExit as stopped:
-        # Our own bug, which `react` has logged, is status 1.
-        return status if not stopped.code else 1
+    return run_once(lambda reactor: place(reactor, args))

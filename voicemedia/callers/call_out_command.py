@@ -14,14 +14,12 @@ from urllib.request import Request, urlopen
 
 from voicemedia.config import secret
 from voicemedia.errors import ConfigError
+from voicemedia.one_shot import INTERRUPTED
 
 SERVER: Final = "http://127.0.0.1:8000"
 TOKEN: Final = "VOICEMEDIA_CALLS_TOKEN"
 LOOK_S: Final = 0.25
 PATIENCE_S: Final = 10.0
-INTERRUPTED: Final = 130
-"By Ctrl-C, as shells have it."
-
 NOTES: Final = f"""
 The server needs `[calls] token_env` and a trunk with `dial_prefixes`; the same token is read here from {TOKEN}, or the
 variable named with --token-env. Ctrl-C hangs up. Exit status: 0 the call was answered, 1 it was not, 2 it could not be

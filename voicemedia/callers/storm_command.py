@@ -9,9 +9,7 @@ from voicemedia.callers.carriers import CARRIERS, SERVER
 from voicemedia.callers.storm import Progress, StormPlan, run_storm
 from voicemedia.callers.storm_report import Spread, StormReport
 from voicemedia.errors import ConfigError
-
-INTERRUPTED: Final = 130
-"By Ctrl-C, as shells have it."
+from voicemedia.one_shot import INTERRUPTED
 
 NOTES: Final = """
 The route must lead to the agent `echo`. Exit status: 0 every frame of every call came back once and whole, 1 not so,

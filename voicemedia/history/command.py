@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
-from twisted.internet.task import react
 
 from voicemedia.config import config_path, read_config
 from voicemedia.errors import ConfigError
@@ -19,6 +18,7 @@ from voicemedia.history.forgetting import erase
 from voicemedia.history.people import reachable, user_key
 from voicemedia.history.reading import FIND_OF_USER, FIND_SESSIONS, NEWEST, TABLES, Table, everything_of, ids, utc
 from voicemedia.history.schema import MIGRATIONS
+from voicemedia.one_shot import run_once
 
 EXAMPLE: Final = """
 A session is named by its key, the name its caller gave it, or the id of one of its calls; a user by number, email,
@@ -74,26 +74,20 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _with_database(make: Callable[[Any], Database], work: Callable[[Database, int], Awaitable[int]]) -> int:
-    status = 2
-
-    async def main(reactor: Any) -> None:
-        nonlocal status
+    async def main(reactor: Any) -> int:
         database = make(reactor)
         try:
             await database.open()
             if (found := await version(database)) != len(MIGRATIONS):
                 raise Away(f"{database.name} has schema {found}, this program {len(MIGRATIONS)}; start the server once")
-            status = await work(database, int(reactor.seconds() * 1000))
+            return await work(database, int(reactor.seconds() * 1000))
         except (Away, Refused) as error:
             print(f"The history cannot be used: {error}", file=sys.stderr)
+            return 2
         finally:
             await database.close()
 
-    try:
-        react(main)
-    except SystemExit as stopped:
-        # Our own bug, which `react` has logged, is status 1.
-        return status if not stopped.code else 1
+    return run_once(main)
 
 
 async def _do(args: argparse.Namespace, database: Database, now_ms: int) -> int:
