@@ -20,11 +20,15 @@ COMMANDS: Final = {
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; return its exit status."""
+    arguments = sys.argv[1:] if argv is None else argv
     parser = argparse.ArgumentParser(prog="voicemedia")
     commands = parser.add_subparsers(dest="command", required=True)
     for name, (module, purpose) in COMMANDS.items():
-        import_module(module).add_arguments(commands.add_parser(name, help=purpose))
-    args = parser.parse_args(argv)
+        command = commands.add_parser(name, help=purpose)
+        # Only the one that is wanted: some bring the whole server with them.
+        if name in arguments[:1]:
+            import_module(module).add_arguments(command)
+    args = parser.parse_args(arguments)
     return int(import_module(COMMANDS[args.command][0]).run(args))
 
 
