@@ -213,3 +213,40 @@ def test_a_pause_without_any_description_is_silence() -> None:
 def test_codec_of_a_number_nobody_named_is_none() -> None:
     known: list[Codec | None] = [Ear().receiver.codec(number) for number in (0, 8, 9, 99)]
     assert [codec.name if codec else None for codec in known] == ["PCMU", "PCMA", None, None]
+
+
+# --- for a person instead of a recognizer ---
+
+
+def test_played_evenly_there_is_a_frame_in_every_tick_however_packets_come() -> None:
+    ear = Ear()
+    ear.receiver.play_evenly(True)
+    for burst in range(30):
+        for packet in packets(5, sequence=100 + 5 * burst, timestamp=5000 + 800 * burst):
+            codec = ear.receiver.codec(0)
+            assert codec is not None
+            ear.receiver.sound(packet, codec, ear.now_ms)
+        before = len(ear.frames)
+        ear.wait(100)
+        assert len(ear.frames) == before + 5
+    assert ear.receiver.counts()[0] == 150 and ear.receiver.counts()[1] == 0
+
+
+def test_who_listens_can_change_in_mid_call_and_counts_go_on() -> None:
+    ear = Ear()
+    ear.take(*packets(5))
+    ear.receiver.play_evenly(True)
+    ear.take(*packets(50, sequence=105, timestamp=5800))
+    ear.receiver.play_evenly(False)
+    before = len(ear.frames)
+    ear.take(*packets(5, sequence=155, timestamp=13800))
+    assert len(ear.frames) == before + 5
+    assert ear.receiver.counts()[0] == 60
+
+
+def test_a_change_of_codec_is_played_evenly_too() -> None:
+    ear = Ear(16000, G722=9, opus=107)
+    ear.receiver.play_evenly(True)
+    ear.take(*coded("G722", 9, 0.6), *coded("opus", 107, 0.6))
+    assert len(ear.frames) == 60
+    assert tone_share(b"".join(frame for frame, _ in ear.frames[40:58]), 16000) > 0.9

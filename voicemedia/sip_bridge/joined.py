@@ -75,6 +75,8 @@ class Joined:
         one.card.joined, other.card.joined = other.card.call_id, one.card.call_id
         one.take_over(Side(self, one, other))
         other.take_over(Side(self, other, one))
+        for call in self._calls:
+            call.leg.play_evenly(True)
         self._desk.join(self)
         self.log.info("calls {one} and {other} are joined", one=one.card.call_id, other=other.card.call_id)
 
@@ -94,4 +96,5 @@ class Joined:
         self._desk.leave(self)
         for call in self._calls:
             call.card.joined = ""
+            call.leg.play_evenly(False)
         left.hang_up(Goodbye.AGENT_HUNG_UP if why is Goodbye.CALLER_HUNG_UP else why)

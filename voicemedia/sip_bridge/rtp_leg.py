@@ -174,6 +174,10 @@ class RtpLeg:
         self.listener = None
         listener.gone(why)
 
+    def play_evenly(self, even: bool) -> None:
+        """Tell the listener a frame every 20 ms: it is a person, and no recognizer."""
+        self._receiver.play_evenly(even)
+
     @property
     def backlog(self) -> int:
         """Frames and marks that have not left."""

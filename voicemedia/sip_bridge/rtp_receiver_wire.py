@@ -14,6 +14,7 @@ from voicemedia.audio.frames import Framer
 from voicemedia.audio.g711 import CODECS
 from voicemedia.audio.jitter import RESYNC_MS, Delivery, JitterBuffer, Lost
 from voicemedia.audio.resample import Resampler
+from voicemedia.audio.smoother import Smoother
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.codec_wire import PCMA, PCMU, Codec
 from voicemedia.sip_bridge.rtp_wire import Packet, Timeline
@@ -38,6 +39,8 @@ class RtpReceiver:
         self._codecs: Mapping[int, Codec] = WELL_KNOWN
         self._streams: dict[str, Decoding] = {}
         self._past: Counts = (0, 0, 0, 0, 0)
+        self._even = False
+        self._smoother: Smoother | None = None
         self.damaged = 0
         self.concealed_ms = 0.0
         self.begin(8000)
@@ -55,6 +58,13 @@ class RtpReceiver:
         """Take packets with these payload types."""
         self._codecs = {**WELL_KNOWN, **codecs}
 
+    def play_evenly(self, even: bool) -> None:
+        """Give out a frame in each tick, for a person, rather than everything at once, for a recognizer."""
+        self.flush()
+        self._even = even
+        self._count_past()
+        self._start_over()
+
     def codec(self, payload_type: int) -> Codec | None:
         """Return what a payload type means; None: no sound."""
         return self._codecs.get(payload_type)
@@ -66,13 +76,20 @@ class RtpReceiver:
         decoding, before = self._streams[codec.name], getattr(self, "_decoding", None)
         self._codec, self._decoding = codec, decoding
         same = before is not None and (before.clock_hz, before.tick_bytes) == (decoding.clock_hz, decoding.tick_bytes)
-        if not same:
-            self._past = self.counts() if before is not None else self._past
-            self._timeline = Timeline(decoding.clock_hz * RESYNC_MS // 1000)
-            self._jitter = JitterBuffer(decoding.clock_hz, decoding.tick_bytes, *self._deadlines_ms)
-            self._quiet = None
+        if not same or self._even:
+            if before is not None:
+                self._count_past()
+            self._start_over()
         changes = decoding.rate_hz != self.rate_hz
         self._resampler = Resampler(decoding.rate_hz, self.rate_hz) if changes else None
+
+    def _start_over(self) -> None:
+        """Begin a new time line behind what has come."""
+        decoding = self._decoding
+        self._timeline = Timeline(decoding.clock_hz * RESYNC_MS // 1000)
+        self._jitter = JitterBuffer(decoding.clock_hz, decoding.tick_bytes, *self._deadlines_ms)
+        self._smoother = Smoother(decoding) if self._even else None
+        self._quiet = None
 
     # --- what comes ---
 
@@ -90,6 +107,10 @@ class RtpReceiver:
         if not ticks:
             raise WireError("bad_payload", codec.name)
         position, pause = self._timeline.place(packet, ticks)
+        if self._smoother is not None:
+            self._smoother.pause(position - pause, position)
+            self._smoother.put(position, ticks, packet.payload, now_ms)
+            return
         if pause:
             # The sender suppressed silence: nothing is missing, and nothing is to be waited for.
             self._pause(position - pause, position, now_ms)
@@ -99,6 +120,9 @@ class RtpReceiver:
     def comfort_noise(self, packet: Packet, now_ms: int) -> None:
         """Take a description of the silence that begins."""
         position, pause = self._timeline.place(packet, 0)
+        if self._smoother is not None:
+            self._smoother.pause(position - pause, position)
+            return
         if pause:
             self._pause(position - pause, position, now_ms)
         self._noise.describe(packet.payload)
@@ -137,7 +161,10 @@ class RtpReceiver:
             self._deliver(self._jitter.due(now_ms))
 
     def tick(self, now_ms: int) -> None:
-        """Let 20 ms pass: while the peer is silent, its noise goes on."""
+        """Let 20 ms pass: play a frame, or go on with the noise of a silent peer."""
+        if self._smoother is not None:
+            self._frames(*self._smoother.pull(now_ms))
+            return
         if self._quiet is None or self._jitter.waiting:
             return
         position, since_ms = self._quiet
@@ -188,10 +215,18 @@ class RtpReceiver:
     @property
     def late(self) -> int:
         """Packets that came after they had been given up."""
-        return self._past[1] + self._jitter.late
+        return self._past[1] + self._now()[1]
 
     def counts(self) -> Counts:
         """Return packets received, late, duplicate, reordered, and ms given up as lost."""
+        return tuple(map(sum, zip(self._past, self._now(), strict=True)))  # type: ignore[return-value]
+
+    def _now(self) -> Counts:
+        if self._smoother is not None:
+            smooth = self._smoother
+            return smooth.received, smooth.late, smooth.duplicate, smooth.reordered, round(smooth.concealed_ms)
         jitter = self._jitter
-        now = jitter.received, jitter.late, jitter.duplicate, jitter.reordered, jitter.lost_ms
-        return tuple(map(sum, zip(self._past, now, strict=True)))  # type: ignore[return-value]
+        return jitter.received, jitter.late, jitter.duplicate, jitter.reordered, jitter.lost_ms
+
+    def _count_past(self) -> None:
+        self._past = self.counts()
