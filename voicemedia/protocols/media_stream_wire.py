@@ -149,8 +149,8 @@ def read(raw: bytes | str) -> Event:
         except (msgspec.DecodeError, RecursionError):
             return read_message(decode_json(raw))
         sound = message.media
-        if not message.stream_id:
-            # Perhaps it is named, under another spelling.
+        if not message.stream_id or (sound.chunk == ABSENT and sound.timestamp == ABSENT):
+            # Perhaps they are there under another spelling, or in another place.
             return read_message(decode_json(raw))
         return Media(message.stream_id, message.sequence, sound.payload, sound.chunk, sound.timestamp, sound.track)
     return read_message(decode_json(raw))
