@@ -14,8 +14,8 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voicemedia import config
+from voicemedia.aside import OneThread
 from voicemedia.diary import Turn
-from voicemedia.history.aside import OneThread
 from voicemedia.history.choosing import make_database, spool_folder
 from voicemedia.history.databases import Away, Database, Refused
 from voicemedia.history.forgetting import forget_old
@@ -46,7 +46,7 @@ class History:
     def __init__(self, options: config.History, reactor: Any, database: Database | None = None) -> None:
         self.options, self._reactor = options, reactor
         self.database = database or make_database(options, reactor)
-        self._aside = OneThread(reactor)
+        self._aside = OneThread(reactor, "spool")
         spool = Spool(spool_folder(options), options.spool_mb << 20)
         self.writer = WriteBehind(self.database, spool, reactor, self._aside)
         self._sweeper: IDelayedCall | None = None

@@ -6,8 +6,8 @@ are written to the database one by one, in order, each in a transaction of its o
 # Twisted carries types, but not everywhere.
 # mypy: disallow-untyped-calls=False
 
-from collections.abc import Callable, Sequence
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from collections.abc import Sequence
+from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred, fail, succeed
@@ -15,13 +15,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
+from voicemedia.aside import Aside
 from voicemedia.history.databases import Away, Database, Refused, Statement, migrate
 from voicemedia.history.forgetting import forgotten
 from voicemedia.history.records import AnyRecord, from_line, to_line
 from voicemedia.history.spool import Spool, SpoolFull, whole_lines
-
-T = TypeVar("T")
-P = ParamSpec("P")
 
 SPOOL_S: Final = 0.2
 "How long a record waits in memory: what a crash can lose, with the time of one fsync."
@@ -29,13 +27,6 @@ MAX_PENDING: Final = 20_000
 "Records in memory while the disk does not take them; what comes then is lost."
 RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
 "Waits before a database that is away is tried again; the last one from then on."
-
-
-class Aside(Protocol):
-    """Runs what blocks on one thread, in the order given."""
-
-    def __call__(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> Deferred[T]:
-        """Run `work`; its result or exception comes back on the reactor."""
 
 
 class WriteBehind:

@@ -1,81 +1,108 @@
 """What a voice has said before, kept: by text and voice, in memory, and in a folder if one is given.
 
-A diary asks the same questions all day: most of its sentences need no request and sound at once.
+A diary asks the same questions all day: most of its sentences need no request and sound at once. Files are read and
+written on a thread of their own: the sentence that waits for one keeps nobody else waiting.
 """
+# Twisted carries types, but not everywhere.
+# mypy: disallow-untyped-calls=False
 
 import hashlib
 from collections import OrderedDict
 from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import msgspec
-from twisted.internet.defer import Deferred, succeed
+from twisted.internet.defer import Deferred, TimeoutError, succeed
 from twisted.logger import Logger
+from twisted.python.failure import Failure
 
-from voicemedia.between import ALONE, speak_between
+from voicemedia.aside import Aside, OneThread
+from voicemedia.between import ALONE, Order, speak_between
 from voicemedia.interfaces import Surroundings, Synthesizer
+from voicemedia.tts.spoken import Spoken, SpokenFolder
 
 LONGEST_TEXT: Final = 300
 "Characters; longer sentences are seldom said twice."
+READ_S: Final = 0.2
+"A disk that takes longer than this is slower than the voice."
+MOST_WRITING: Final = 64
+"Sentences on their way to a disk that takes its time; more are kept in memory only."
 MIB: Final = 1 << 20
-
-
-class Spoken(msgspec.Struct, frozen=True, array_like=True):
-    """One sentence as it sounded."""
-
-    pcm: bytes
-    words: tuple[tuple[int, int], ...]
-    "Character and ms of each word, if the voice told."
-
-    @property
-    def size(self) -> int:
-        """Roughly what it takes, in bytes."""
-        return len(self.pcm) + 32 * len(self.words)
 
 
 class SpokenCache:
     """Sentences by key, the least recently used of them given up first.
 
-    :param folder: where they are kept across restarts, a file each; None: nowhere.
+    :param folder: where they are kept across restarts; None: nowhere.
+    :param aside: runs what the folder does; None: a thread of our own.
     """
 
     log = Logger()
 
-    def __init__(self, size_bytes: int, folder: Path | None = None, folder_bytes: int = 0) -> None:
-        self._size_bytes, self._folder, self._folder_bytes = size_bytes, folder, folder_bytes
+    def __init__(
+        self, size_bytes: int, reactor: Any, folder: SpokenFolder | None = None, aside: Aside | None = None
+    ) -> None:
+        self._size_bytes, self._reactor, self._folder = size_bytes, reactor, folder
+        self._thread = OneThread(reactor, "voice cache") if folder is not None and aside is None else None
+        self._aside: Aside | None = aside or self._thread
         self._kept: OrderedDict[str, Spoken] = OrderedDict()
-        self._used = 0
-        self._files: OrderedDict[str, int] = OrderedDict()
+        self._used = self._writing = 0
         self.hits = self.misses = 0
 
-    def open(self) -> None:
-        """Look what the folder has, the oldest first."""
-        if self._folder is None:
-            return
-        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        found = [(path.stat(), path) for path in self._folder.glob("*.spoken")]
-        self._files = OrderedDict(
-            (path.stem, stat.st_size) for stat, path in sorted(found, key=lambda pair: pair[0].st_mtime)
-        )
+    def start(self) -> Deferred[None]:
+        """Look what the folder has.
+
+        :raises OSError: it cannot be made.
+        """
+        if self._thread is not None:
+            self._thread.start()
+        return succeed(None) if self._folder is None or self._aside is None else self._aside(self._folder.open)
+
+    def stop(self) -> None:
+        """End the folder's thread, if there is one."""
+        if self._thread is not None:
+            self._thread.stop()
 
     def get(self, key: str) -> Spoken | None:
-        """Find a sentence; a file that cannot be read is none."""
-        spoken = self._kept.get(key) or self._read(key)
-        if spoken is None:
+        """Find a sentence in memory."""
+        spoken = self._kept.get(key)
+        if spoken is not None:
+            self.hits += 1
+            self._keep(key, spoken)
+        return spoken
+
+    def fetch(self, key: str) -> Deferred[Spoken | None] | None:
+        """Read a sentence that is not in memory; None, at once or later: it is not there, or the disk is slow."""
+        if self._folder is None or self._aside is None or not self._folder.has(key):
             self.misses += 1
             return None
-        self.hits += 1
-        self._keep(key, spoken)
+        reading = self._aside(self._folder.read, key)
+        return reading.addTimeout(READ_S, self._reactor).addErrback(_too_late).addCallback(self._fetched, key)
+
+    def _fetched(self, spoken: Spoken | None, key: str) -> Spoken | None:
+        if spoken is None:
+            self.misses += 1
+        else:
+            self.hits += 1
+            self._keep(key, spoken)
         return spoken
 
     def put(self, key: str, spoken: Spoken) -> None:
         """Keep a sentence."""
         self._keep(key, spoken)
-        if self._folder is not None:
-            self._write(self._folder, key, spoken)
+        if self._folder is not None and self._aside is not None and self._writing < MOST_WRITING:
+            self._writing += 1
+            self._aside(self._folder.write, key, spoken).addErrback(self._not_written).addBoth(self._written)
+
+    def _written(self, _done: None) -> None:
+        self._writing -= 1
+
+    def _not_written(self, failure: Failure) -> None:
+        failure.trap(OSError)
+        folder = str(self._folder and self._folder.path)
+        self.log.warn("{folder}: cannot keep a sentence: {reason}", folder=folder, reason=failure.getErrorMessage())
 
     def _keep(self, key: str, spoken: Spoken) -> None:
         before = self._kept.pop(key, None)
@@ -85,31 +112,9 @@ class SpokenCache:
         while self._used > self._size_bytes and self._kept:
             self._used -= self._kept.popitem(last=False)[1].size
 
-    def _read(self, key: str) -> Spoken | None:
-        if self._folder is None or key not in self._files:
-            return None
-        self._files.move_to_end(key)
-        with suppress(OSError, msgspec.MsgspecError):
-            return msgspec.msgpack.decode(self._path(self._folder, key).read_bytes(), type=Spoken)
-        del self._files[key]
-        return None
 
-    def _write(self, folder: Path, key: str, spoken: Spoken) -> None:
-        octets = msgspec.msgpack.encode(spoken)
-        path = self._path(folder, key)
-        unfinished = path.with_suffix(".new")
-        try:
-            unfinished.write_bytes(octets)
-            unfinished.replace(path)
-        except OSError as error:
-            self.log.warn("{folder}: cannot keep a sentence: {reason}", folder=str(folder), reason=str(error))
-            return
-        self._files[key] = len(octets)
-        while sum(self._files.values()) > self._folder_bytes and self._files:
-            self._path(folder, self._files.popitem(last=False)[0]).unlink(missing_ok=True)
-
-    def _path(self, folder: Path, key: str) -> Path:
-        return folder / f"{key}.spoken"
+def _too_late(failure: Failure) -> None:
+    failure.trap(TimeoutError)
 
 
 class CacheOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -122,12 +127,13 @@ class CacheOptions(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     cache_folder_mb: int = 200
     "Most the folder may hold, in MiB."
 
-    def cache(self) -> SpokenCache | None:
+    def cache(self, reactor: Any) -> SpokenCache | None:
         """Make the cache; None: nothing is kept."""
         if not self.cache_mb and not self.cache_folder:
             return None
-        folder = Path(self.cache_folder).absolute() if self.cache_folder else None
-        return SpokenCache(self.cache_mb * MIB, folder, self.cache_folder_mb * MIB)
+        path = Path(self.cache_folder).absolute() if self.cache_folder else None
+        folder = SpokenFolder(path, self.cache_folder_mb * MIB) if path else None
+        return SpokenCache(self.cache_mb * MIB, reactor, folder)
 
 
 @dataclass(slots=True)
@@ -166,11 +172,11 @@ class CachedVoice:
 
     def start(self) -> Deferred[None]:
         """Start the voice."""
-        self._cache.open()
-        return self._voice.start()
+        return self._cache.start().addCallback(lambda _: self._voice.start())
 
     def stop(self) -> Deferred[None]:
         """Stop it."""
+        self._cache.stop()
         return self._voice.stop()
 
     def speak_between(
@@ -182,10 +188,19 @@ class CachedVoice:
         around: Surroundings = ALONE,
     ) -> Deferred[None]:
         """Speak one sentence between others, whatever stood around it when it was said before."""
+        order: Order = (text, rate_hz, put, word)
         if len(text) > LONGEST_TEXT:
-            return speak_between(self._voice, (text, rate_hz, put, word), around)
+            return speak_between(self._voice, order, around)
         key = hashlib.sha256(b"%s|%d|%s" % (self._identity, rate_hz, text.encode())).hexdigest()
         spoken = self._cache.get(key)
+        reading = None if spoken is not None else self._cache.fetch(key)
+        if reading is None:
+            return self._say(spoken, key, order, around)
+        return reading.addCallback(self._say, key, order, around)
+
+    def _say(self, spoken: Spoken | None, key: str, order: Order, around: Surroundings) -> Deferred[None]:
+        """Say it as it was said, or ask for it and keep it."""
+        text, rate_hz, put, word = order
         if spoken is not None:
             for at, ms in spoken.words:
                 word(at, ms)
@@ -193,11 +208,11 @@ class CachedVoice:
             return succeed(None)
         recorded = _Recorded(put, word, bytearray(), [])
 
-        def keep(done: None) -> None:
+        def keep(_done: None) -> None:
             if recorded.pcm:
                 self._cache.put(key, Spoken(bytes(recorded.pcm), tuple(recorded.words)))
 
-        order = (text, rate_hz, recorded.sound, recorded.begins)
-        return speak_between(self._voice, order, around).addCallback(keep)
+        asked = speak_between(self._voice, (text, rate_hz, recorded.sound, recorded.begins), around)
+        return asked.addCallback(keep)
 
     speak = speak_between

@@ -36,7 +36,7 @@ def missing(options: Options) -> str:
 def make(options: Options, reactor: Any) -> Synthesizer:
     """Make the voice."""
     voice = ElevenLabsSocket(options, reactor)
-    cache = options.cache()
+    cache = options.cache(reactor)
     return CachedVoice(voice, cache, identity_of(voice.name, options)) if cache else voice
 
 

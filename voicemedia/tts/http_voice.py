@@ -117,7 +117,7 @@ def http_voice(service: Service, reactor: Any) -> Synthesizer:
     """Make a voice of a service's wire format, with the memory its options ask for."""
     voice = HttpVoice(service, reactor)
     account: Account = service.options
-    cache = account.cache()
+    cache = account.cache(reactor)
     return CachedVoice(voice, cache, identity_of(service.name, account)) if cache else voice
 
 
