@@ -3,17 +3,17 @@
 from collections.abc import Callable, Iterator
 from typing import Final
 
-import msgspec
 from twisted.internet.defer import Deferred
 
 from voicemedia.call import Call
-from voicemedia.config import Route, Trunk, route_of_trunk
+from voicemedia.config import Route, Trunk
 from voicemedia.errors import Unable
 from voicemedia.interfaces import Goodbye
 from voicemedia.protocols.calls_page import Card, Placing, Transferring
 from voicemedia.sip_bridge.bridge import Bridge
 from voicemedia.sip_bridge.trunk_call import Order, TrunkCall
 from voicemedia.sip_bridge.trunk_line import TrunkLine
+from voicemedia.sip_service import line_of_trunk
 from voicemedia.switchboard import Line, Switchboard
 from voicemedia.switching import Switching, switching_of
 
@@ -37,7 +37,7 @@ class CallDesk:
     ) -> None:
         self._switchboard, self._bridge, self._clock = switchboard, bridge, clock
         self._line_of, self._has_agent = line_of, has_agent
-        self._lines: dict[Route, Line] = {}
+        self._lines: dict[tuple[str, str], Line] = {}
 
     # --- looking ---
 
@@ -102,7 +102,7 @@ class CallDesk:
         answering = self._answering(line.trunk, wanted.agent)
         order = Order(
             wanted.to,
-            lambda call: call.leg.begin(self._switchboard.answer(call.leg, answering)),
+            lambda call: call.begin(self._switchboard.answer(call.leg, answering)),
             settle,
             wanted.caller,
             answering.route.agent,
@@ -127,13 +127,12 @@ class CallDesk:
 
     def _answering(self, trunk: Trunk, agent: str) -> Line:
         """Find who talks on a call out."""
-        route = route_of_trunk(trunk)
         if agent and not self._has_agent(agent):
             raise Unable(f"there is no agent {agent}", 404)
-        route = msgspec.structs.replace(route, agent=agent or route.agent)
-        if route not in self._lines:
-            self._lines[route] = self._line_of(route)
-        return self._lines[route]
+        key = trunk.name, agent
+        if key not in self._lines:
+            self._lines[key] = line_of_trunk(trunk, self._line_of, agent)
+        return self._lines[key]
 
     # --- moving and ending ---
 

@@ -354,31 +354,33 @@ def convert(table: Table, wanted: type[S], *, key: str) -> S:
 
 
 def exposure_warnings(config: Config) -> list[str]:
-    """Say which routes anybody on the network may call."""
+    """Say who on the network may come in without being asked for anything."""
+    return [*_open_grpc(config), *_open_trunks(config), *_open_routes(config)]
+
+
+def _open_grpc(config: Config) -> list[str]:
     grpc = config.grpc
-    open_grpc = (
-        []
-        if not grpc.enabled or is_loopback(grpc.host) or grpc.token_env or grpc.client_ca
-        else [f"grpc hears anybody who reaches {grpc.host}: set token_env or client_ca of grpc"]
-    )
-    if is_loopback(config.server.host):
-        return open_grpc
-    stream = config.stream
-    open_stream = (
-        []
-        if stream.secret_env or stream.allow
-        else [f"/stt/stream hears anybody who reaches {config.server.host}: set allow or secret_env of stream"]
-    )
-    return [
-        *open_grpc,
-        *open_stream,
-        *(
-            f"{route.path} takes calls from anybody who reaches {config.server.host}: "
-            "set allow or secret_env of the route"
-            for route in config.routes
-            if not route.guarded
-        ),
-    ]
+    guarded = not grpc.enabled or is_loopback(grpc.host) or grpc.token_env or grpc.client_ca
+    return [] if guarded else [f"grpc hears anybody who reaches {grpc.host}: set token_env or client_ca of grpc"]
+
+
+def _open_trunks(config: Config) -> Iterator[str]:
+    for trunk in config.trunks if config.sip.enabled and not is_loopback(config.sip.host) else ():
+        if trunk.open:
+            yield f"trunk {trunk.name} takes calls from the whole network: narrow its peers"
+        if "" in trunk.dial_prefixes:
+            yield f"trunk {trunk.name} may call every number there is: name prefixes in dial_prefixes"
+
+
+def _open_routes(config: Config) -> Iterator[str]:
+    host, stream = config.server.host, config.stream
+    if is_loopback(host):
+        return
+    if not (stream.secret_env or stream.allow):
+        yield f"/stt/stream hears anybody who reaches {host}: set allow or secret_env of stream"
+    for route in config.routes:
+        if not route.guarded:
+            yield f"{route.path} takes calls from anybody who reaches {host}: set allow or secret_env of the route"
 
 
 def is_loopback(host: str) -> bool:

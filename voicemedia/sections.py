@@ -2,7 +2,7 @@
 
 import ipaddress
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import msgspec
 from msgspec import Meta
@@ -133,6 +133,8 @@ class Grpc(Section, frozen=True):
             raise ValueError("speech_port: must differ from ingest_port")
 
 
+OPEN_BITS: Final = {4: 8, 6: 16}
+"A network of fewer bits, by IP version, is no provider's any more."
 Port = Annotated[int, Meta(ge=0, le=65535)]
 
 
@@ -219,6 +221,18 @@ class Trunk(Section, frozen=True):
     "Calls at the same time; 0: only `limits.max_calls`."
     full: Literal[503, 486, 480] = 503
     "What a call too many is answered: 503 with Retry-After lets carriers try elsewhere, 486 is busy."
+    calls_per_s: Count = 0
+    "Calls in any second, of both directions; one more is answered as `full` says; 0: no limit."
+    max_call_s: Count = 0
+    "A call ends after this many seconds; 0: only `limits.max_call_s`."
+    answer_after_s: Annotated[float, Meta(ge=0, le=60)] = 0.0
+    "How long it rings before a call is answered, in seconds."
+    early_media: bool = False
+    "Whether the agent already speaks while it rings (183 with SDP)."
+    session_s: Annotated[int, Meta(ge=0, le=86_400)] = 1800
+    "Interval of session timers we ask for, in seconds, 90 at least; 0: none, a peer's wish is followed all the same."
+    keys_by: Literal["rfc4733", "info", "inband"] = "rfc4733"
+    "How keys are sent; `rfc4733` falls back on `info`. All ways are heard, but tones in the sound only with `inband`."
     dial_prefixes: tuple[str, ...] = ()
     "Who may be called: numbers that begin with one of these, after rewriting; empty: nobody; `[]`: everybody."
     emergency: bool = False
@@ -238,6 +252,8 @@ class Trunk(Section, frozen=True):
         if not re.fullmatch(r"[A-Za-z0-9._~-]+", self.name):
             raise ValueError("name: expected letters, digits and ._~- only")
         networks(self.peers, "peers")
+        if 0 < self.session_s < 90:
+            raise ValueError("session_s: 90 at least (RFC 4028), or 0")
         for key in ("rewrite_called", "rewrite_caller"):
             for pattern, replacement in getattr(self, key):
                 _check_rewrite(key, pattern, replacement)
@@ -247,6 +263,11 @@ class Trunk(Section, frozen=True):
             raise ValueError("server: registering and probing need one")
         if self.register and not self.user:
             raise ValueError("user: registering needs one")
+
+    @property
+    def open(self) -> bool:
+        """Whether its peers are nearly everybody."""
+        return any(network.prefixlen < OPEN_BITS[network.version] for network in networks(self.peers))
 
 
 class Calls(Section, frozen=True):

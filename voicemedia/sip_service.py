@@ -2,8 +2,10 @@
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
+
+import msgspec
 
 from voicemedia import config as configuration
 from voicemedia.audio import libopus
@@ -27,7 +29,7 @@ def make_bridge(
 
     :raises ConfigError: a detector, a secret or a provider is missing.
     """
-    lines = {trunk.name: line_of(configuration.route_of_trunk(trunk)) for trunk in config.trunks}
+    lines = {trunk.name: line_of_trunk(trunk, line_of) for trunk in config.trunks}
     metrics = next((line.setting.metrics for line in lines.values()), Metrics())
     bridge = Bridge(config, reactor, metrics, ticker.now_ms)
     room = Room(
@@ -48,6 +50,17 @@ def make_bridge(
         desk = _desk(trunk, lines[trunk.name], room, switchboard, House(reactor, ticker, music))
         bridge.add(TrunkLine(trunk, bridge.ports, desk))
     return bridge
+
+
+def line_of_trunk(trunk: Trunk, line_of: Callable[[Route], Line], agent: str = "") -> Line:
+    """Make what a trunk gives its calls: its route's, with its own longest call, perhaps with another agent."""
+    route = configuration.route_of_trunk(trunk)
+    line = line_of(msgspec.structs.replace(route, agent=agent or route.agent))
+    if not trunk.max_call_s:
+        return line
+    limits = line.setting.limits
+    limits = msgspec.structs.replace(limits, max_call_s=min(limits.max_call_s, trunk.max_call_s))
+    return replace(line, setting=replace(line.setting, limits=limits))
 
 
 @dataclass(frozen=True, slots=True)

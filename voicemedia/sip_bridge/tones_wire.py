@@ -19,9 +19,9 @@ RING_OFF_MS: Final = 4000
 RING_LEVEL: Final = 0.08
 KEY_LEVEL: Final = 0.25
 KEY_PAUSE_MS: Final = 100
-_LOW_HZ: Final = (697, 770, 852, 941)
-_HIGH_HZ: Final = (1209, 1336, 1477, 1633)
-_KEYPAD: Final = ("123A", "456B", "789C", "*0#D")
+LOW_HZ: Final = (697, 770, 852, 941)
+HIGH_HZ: Final = (1209, 1336, 1477, 1633)
+KEYPAD: Final = ("123A", "456B", "789C", "*0#D")
 
 
 def ringing(rate_hz: int) -> Source:
@@ -44,9 +44,9 @@ def key_tone(key: str, duration_ms: int, rate_hz: int) -> bytes:
 
     :raises StopIteration: never for one of `0123456789*#ABCD`.
     """
-    row, column = next((row, keys.index(key)) for row, keys in enumerate(_KEYPAD) if key in keys)
+    row, column = next((row, keys.index(key)) for row, keys in enumerate(KEYPAD) if key in keys)
     whole_ms = -(-duration_ms // FRAME_MS) * FRAME_MS
-    tone = _tone((_LOW_HZ[row], _HIGH_HZ[column]), whole_ms, KEY_LEVEL, rate_hz)
+    tone = _tone((LOW_HZ[row], HIGH_HZ[column]), whole_ms, KEY_LEVEL, rate_hz)
     return tone + bytes(2 * rate_hz * KEY_PAUSE_MS // 1000)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
 
@@ -17,13 +17,15 @@ from voicemedia.sip_bridge.flow_wire import KeyPressed, MediaChanged, MediaRefus
 from voicemedia.sip_bridge.move import Move
 from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.rtp_leg import RtpLeg
-from voicemedia.sip_bridge.tones_wire import Source
+from voicemedia.sip_bridge.tone_detector_wire import ToneDetector
+from voicemedia.sip_bridge.tones_wire import Source, key_tone
 from voicemedia.sip_bridge.udp_ports import PortPair
 
 if TYPE_CHECKING:
     from voicemedia.sip_bridge.trunk_calls import TrunkCalls
 
-MOST_KEYS = 64
+MOST_KEYS: Final = 64
+KEY_MS: Final = 160
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +68,21 @@ class Aside:
     def gone(self, why: Goodbye) -> None:
         """Pass it on."""
         self.listener.gone(why)
+
+
+class Keyed:
+    """Hears keys in the sound for a listener."""
+
+    def __init__(self, listener: Listener, rate_hz: int) -> None:
+        self._listener, self._detector = listener, ToneDetector(rate_hz)
+        self.digit, self.said = listener.digit, listener.said
+        self.marked, self.gone = listener.marked, listener.gone
+
+    def hear(self, pcm: bytes, concealed: bool) -> None:
+        """Take 20 ms, and tell the keys in it."""
+        self._listener.hear(pcm, concealed)
+        for key in self._detector.feed(pcm):
+            self._listener.digit(key)
 
 
 class TrunkCall:
@@ -200,11 +217,21 @@ class TrunkCall:
         if not self.sip.up:
             raise Unable("the call is not up", 409)
         for key in keys:
-            if not self.leg.press(key):
-                self.sip.send_key(key, self.home.now_ms)
+            self._press(key, self.home.trunk.keys_by)
         self.home.wake()
 
+    def _press(self, key: str, by: str) -> None:
+        if by == "inband":
+            self.leg.play(key_tone(key, KEY_MS, self.leg.caller.rate_hz))
+        elif by == "info" or not self.leg.press(key):
+            self.sip.send_key(key, self.home.now_ms)
+
     # --- blocks ---
+
+    def begin(self, listener: Listener) -> None:
+        """Let a listener hear the person, and keys in the sound where the trunk sends them so."""
+        inband = self.home.trunk.keys_by == "inband"
+        self.leg.begin(Keyed(listener, self.leg.caller.rate_hz) if inband else listener)
 
     def set_aside(self, music: Source) -> None:
         """Let the listener neither hear nor be heard, and the person hear this."""

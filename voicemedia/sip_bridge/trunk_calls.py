@@ -35,6 +35,7 @@ from voicemedia.sip_bridge.flow_wire import (
 from voicemedia.sip_bridge.incoming_wire import IncomingCall
 from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
 from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
+from voicemedia.sip_bridge.pace_wire import Pace
 from voicemedia.sip_bridge.rtp_leg import NARROW_HZ
 from voicemedia.sip_bridge.sip_ports import SipPorts
 from voicemedia.sip_bridge.sip_wire import REASONS as PHRASES
@@ -76,6 +77,7 @@ class TrunkCalls:
         self.knows, self.wake = ways.knows, ways.wake
         self.plan = DialPlan(trunk.dial_prefixes, trunk.emergency, trunk.rewrite_called)
         self._callers = DialPlan((), emergency=False, rewrites=trunk.rewrite_caller)
+        self._pace = Pace(trunk.calls_per_s)
         self.live: dict[Call, TrunkCall] = {}
         self.succession = Succession(self)
         self.cards: OrderedDict[str, Card] = OrderedDict()
@@ -127,19 +129,60 @@ class TrunkCalls:
         if replaced is not None and replaced in self.live:
             self.succession.replaced(self.live[replaced], sip)
             return
-        refusal = self.desk.refusal()
-        if refusal is not None:
-            self._refuse(sip, refusal)
-            return
         try:
-            pair = self.desk.room.ports.lend()
-        except NoPorts:
-            self._refuse(sip, CallRefused("no port for the sound is free", 5))
+            pair = self._room()
+        except CallRefused as refusal:
+            self._refuse(sip, refusal)
             return
         caller = self._caller(sip)
         card = self._card(caller.call_id, "inbound", caller.number, caller.to)
-        self._add(TrunkCall(sip, self, pair, caller, card))
-        sip.answer(self.media(pair, sip.flow), self.now_ms)
+        call = TrunkCall(sip, self, pair, caller, card)
+        self._add(call)
+        media = self.media(pair, sip.flow)
+        if self.trunk.answer_after_s:
+            self._ring(call, sip, media)
+        else:
+            sip.answer(media, self.now_ms)
+
+    def _room(self) -> PortPair:
+        """Find room for one more call.
+
+        :raises CallRefused: there is none.
+        """
+        refusal = self.desk.refusal()
+        if refusal is not None:
+            raise refusal
+        if not self._pace.admits(self.now_ms):
+            raise CallRefused(f"full: calls_per_s = {self.trunk.calls_per_s} of trunk {self.trunk.name}", 1)
+        try:
+            return self.desk.room.ports.lend()
+        except NoPorts:
+            raise CallRefused("no port for the sound is free", 5) from None
+
+    def _ring(self, call: TrunkCall, sip: IncomingCall, media: Negotiation) -> None:
+        """Let it ring for a while; the agent may speak already."""
+
+        def answer() -> None:
+            sip.answer(media, self.now_ms)
+            self.wake()
+
+        call.card.state = "early" if self.trunk.early_media else "ringing"
+        if not self.trunk.early_media:
+            sip.ring(self.now_ms)
+        else:
+            sip.progress(media, self.now_ms)
+            if sip.state is CallState.STARTING:
+                # Only once the outcome of the offer has reached the leg.
+                self.desk.reactor.callLater(0, self._greet, call)
+        call.timers.append(self.desk.reactor.callLater(self.trunk.answer_after_s, answer))
+
+    def _greet(self, call: TrunkCall) -> None:
+        if call.sip.state is CallState.STARTING and call.leg.listener is None:
+            self._listen(call)
+
+    def _listen(self, call: TrunkCall) -> None:
+        """Give a call its agent."""
+        call.begin(self.desk.answer(call.leg))
 
     def media(self, pair: PortPair, flow: Flow) -> Negotiation:
         """Make what we bring to a negotiation."""
@@ -203,13 +246,10 @@ class TrunkCalls:
         called = self.plan.called(order.to)
         uri, flow = self._ways.to(called)
         ours = self._ours(order.caller)
-        refusal = self.desk.refusal()
-        if refusal is not None:
-            raise Unable(refusal.reason, 503)
         try:
-            pair = self.desk.room.ports.lend()
-        except NoPorts:
-            raise Unable("no port for the sound is free", 503) from None
+            pair = self._room()
+        except CallRefused as refusal:
+            raise Unable(refusal.reason, 503) from None
         call_id = self.desk.random(12).hex()
         to = Destination(uri, f"<sip:{ours}@{self._ways.host(flow)}>", call_id=call_id)
         try:
@@ -303,7 +343,8 @@ class TrunkCalls:
             if timer.active():
                 timer.cancel()
         if order is None:
-            call.leg.begin(self.desk.answer(call.leg))
+            if call.leg.listener is None:
+                self._listen(call)
         elif call.sip.up:
             order.taken(call)
             self._changed(call)

@@ -15,10 +15,11 @@ from voicemedia.sip_bridge.digest_wire import Credentials
 from voicemedia.sip_bridge.flow_wire import Flow, Transmit
 from voicemedia.sip_bridge.keepalive_wire import Keepalive, Probing
 from voicemedia.sip_bridge.register_wire import Account, Registration, Standing
+from voicemedia.sip_bridge.session_timer_wire import SessionTerms
 from voicemedia.sip_bridge.sip_ports import Message, SipPorts
 from voicemedia.sip_bridge.trunk_calls import TrunkCalls, Ways
 from voicemedia.sip_bridge.uri_wire import Uri, split_host
-from voicemedia.sip_bridge.user_agent_wire import UserAgent
+from voicemedia.sip_bridge.user_agent_wire import Settings, UserAgent
 
 RESOLVE_AGAIN_S: Final = 30
 "A server whose name is not found is asked for again after this."
@@ -35,7 +36,8 @@ class TrunkLine:
         self.peers: tuple[Network, ...] = networks(trunk.peers)
         self.server: tuple[str, int] | None = None
         "Address of the server, once its name is resolved."
-        self.agent = UserAgent(lambda: desk.random(12).hex(), lambda: int.from_bytes(desk.random(4)) / 2**32)
+        settings = Settings(session=SessionTerms(trunk.session_s))
+        self.agent = UserAgent(lambda: desk.random(12).hex(), lambda: int.from_bytes(desk.random(4)) / 2**32, settings)
         if desk.secret is not None:
             self.agent.credentials = Credentials(trunk.user, desk.secret.reveal(), lambda: desk.random(8).hex())
         self.calls = TrunkCalls(trunk, ports, desk, self.agent, Ways(self.knows, self._to, self._host, self.flush))
