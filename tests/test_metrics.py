@@ -107,3 +107,17 @@ def test_sessions_of_the_streaming_api_are_counted_when_somebody_asks() -> None:
     text = metrics.text().decode()
     assert 'voicemedia_stt_sessions_active{provider="google"} 2.0' in text
     assert 'voicemedia_stt_sessions_active{provider="pocketsphinx"} 0.0' in text
+
+
+def test_the_quality_of_calls_is_counted_by_route() -> None:
+    metrics = Metrics()
+    totals = {"packets_in": 500, "lost": 7, "r": 88, "mos_hundredths": 430, "jitter_ms": 3, "delay_ms": 40}
+    metrics.quality("/sip/office", totals)
+    metrics.quality("/sip/office", {"packets_in": 0, "jitter_ms": 0})
+    found = samples(metrics)
+    assert found["voicemedia_rtp_received_total{route=/sip/office}"] == 500
+    assert found["voicemedia_rtp_lost_total{route=/sip/office}"] == 7
+    assert found["voicemedia_call_r_count{route=/sip/office}"] == 1, "nobody can judge a call that was not heard"
+    assert found["voicemedia_call_r_bucket{le=85.0,route=/sip/office}"] == 0
+    assert found["voicemedia_call_r_bucket{le=90.0,route=/sip/office}"] == 1
+    assert found["voicemedia_call_mos_sum{route=/sip/office}"] == 430

@@ -249,6 +249,28 @@ async def test_our_reports_come_and_the_call_ends_with_a_goodbye() -> None:
 
 
 @in_reactor
+async def test_the_quality_of_a_call_is_in_its_record_and_in_the_metrics() -> None:
+    async with serving() as server, phone(server) as caller:
+        await caller.call()
+        said = tone(60)
+        await caller.talk(said[:20])
+        caller._sequence, caller._timestamp = caller._sequence + 3, caller._timestamp + 480
+        await caller.talk(said[20:40])
+        caller._sequence, caller._timestamp = caller._sequence - 1, caller._timestamp - 160
+        await caller.talk(said[39:60])
+        await pause(0.2)
+        (live,) = bridge_of(server).lines[0].calls
+        totals = dict(live.leg.totals())
+        await caller.hang_up()
+        await until(lambda: not len(server.switchboard))
+        assert (totals["packets_in"], totals["lost"], totals["duplicate"]) == (61, 2, 1)
+        assert totals["concealed_ms"] == 60 and 60 <= totals["r"] <= 93 and 300 <= totals["mos_hundredths"] <= 441
+        text = server.metrics.text().decode()
+        assert 'voicemedia_rtp_received_total{route="/sip/test"} 61.0' in text
+        assert 'voicemedia_call_r_count{route="/sip/test"} 1.0' in text
+
+
+@in_reactor
 async def test_a_server_that_stops_refuses_new_calls_and_says_goodbye_to_old_ones() -> None:
     async with serving() as server, phone(server) as one, phone(server) as other:
         await one.call()

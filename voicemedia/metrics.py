@@ -28,6 +28,28 @@ PLAIN: Final = {
 }
 "Counters that are attributes of `Metrics`, and what they count."
 
+QUALITY: Final = {
+    "call_r": ("r", "R of the E-model (G.107), of each call over RTP.", (40, 50, 60, 70, 75, 80, 85, 90, 92)),
+    "call_mos": (
+        "mos_hundredths",
+        "The MOS-CQ that goes with it, in hundredths.",
+        (200, 250, 300, 350, 380, 400, 420, 440),
+    ),
+    "call_jitter_ms": ("jitter_ms", "Jitter as RFC 3550 counts it.", (1, 2, 5, 10, 20, 40, 80, 160)),
+    "call_delay_ms": ("delay_ms", "From mouth to ear, as far as it is known.", (20, 50, 100, 150, 200, 300, 400, 600)),
+    "call_concealed_ms": ("concealed_ms", "Sound made up in a call.", (20, 100, 500, 1000, 5000, 20000, 100000)),
+}
+"Histogram -> what of a call's totals it counts, its meaning and its buckets; by route."
+ARRIVED: Final = {
+    "rtp_received": ("packets_in", "Packets of sound that came by RTP, of calls that have ended."),
+    "rtp_lost": ("lost", "Packets that never came."),
+    "rtp_late": ("late", "Packets that came after they had been given up."),
+    "rtp_duplicate": ("duplicate", "Packets that came twice."),
+    "rtp_reordered": ("reordered", "Packets that came after a later one, in time."),
+    "rtp_peer_lost": ("peer_lost", "Packets of ours that the peers missed, as they say."),
+}
+"Counter -> what of a call's totals it adds up, and its meaning; by route."
+
 RECOGNIZED: Final = (
     ("streams", "stt_streams", "Streams opened at recognizers."),
     ("seconds", "stt_seconds", "Sound paid for, in streams that have ended, in seconds."),
@@ -89,7 +111,9 @@ class Metrics:
     """Everything the server counts."""
 
     __slots__ = (
+        "_arrived",
         "_lag",
+        "_quality",
         "_registry",
         "_replies",
         "calls_ended",
@@ -141,6 +165,9 @@ class Metrics:
         "Asked at each scrape: how the writing of history goes; empty: none is written."
         self._replies: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(REPLY_BUCKETS_MS))
         self._lag = Histogram(LAG_BUCKETS_MS)
+        self._arrived: Counter[tuple[str, str]] = Counter()
+        self._quality: dict[tuple[str, str], Histogram] = {}
+        "By metric and route."
         # The registry of our own: two services in one process (tests) must not share numbers.
         self._registry = CollectorRegistry()
         self._registry.register(self)
@@ -162,6 +189,14 @@ class Metrics:
         """Count how long one stage of a reply took; stage `total` is the whole."""
         self._replies[stage].add(took_ms)
 
+    def quality(self, route: str, totals: Mapping[str, int]) -> None:
+        """Count how the sound of a call over RTP got through, when it has ended."""
+        for name, (key, _) in ARRIVED.items():
+            self._arrived[name, route] += totals.get(key, 0)
+        for name, (key, _, buckets) in QUALITY.items():
+            if key in totals and "r" in totals:
+                self._quality.setdefault((name, route), Histogram(buckets)).add(totals[key])
+
     def lag(self, late_ms: float) -> None:
         """Count how late a tick of the reactor came."""
         self._lag.add(late_ms)
@@ -177,6 +212,7 @@ class Metrics:
         yield _labeled("calls_ended", "Calls ended, by reason.", ("reason",), self.calls_ended)
         yield _labeled("wire_errors", "Messages that broke the protocol.", ("carrier", "kind"), self.wire_errors)
         yield _labeled("providers_failed", "Failures of providers in calls.", ("provider",), self.providers_failed)
+        yield from self._of_calls()
         yield from self._of_recognizers()
         yield from self._of_voices()
         yield from self._of_history()
@@ -200,6 +236,17 @@ class Metrics:
         yield HistogramMetricFamily(
             "voicemedia_loop_lag_ms", "How late the tick came.", buckets=buckets, sum_value=total
         )
+
+    def _of_calls(self) -> Iterator[Metric]:
+        for name, (_, what) in ARRIVED.items():
+            by_route = {route: count for (counted, route), count in self._arrived.items() if counted == name}
+            yield _labeled(name, what, ("route",), by_route)
+        for name, (_, what, _) in QUALITY.items():
+            family = HistogramMetricFamily(f"voicemedia_{name}", what, labels=("route",))
+            for (counted, route), histogram in self._quality.items():
+                if counted == name:
+                    family.add_metric((route,), *histogram.read())
+            yield family
 
     def _of_recognizers(self) -> Iterator[Metric]:
         counts = self.recognizers()

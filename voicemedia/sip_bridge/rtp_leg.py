@@ -21,6 +21,7 @@ from voicemedia.sip_bridge.quality_wire import Quality
 from voicemedia.sip_bridge.rtp_receiver_wire import RtpReceiver
 from voicemedia.sip_bridge.rtp_sender_wire import RtpSender
 from voicemedia.sip_bridge.rtp_wire import COMFORT_NOISE, Packet, is_rtcp, read_rtp
+from voicemedia.sip_bridge.score_wire import score
 from voicemedia.sip_bridge.security_wire import RTCP, RTP, Security
 from voicemedia.sip_bridge.telephone_event_wire import KeysIn
 from voicemedia.sip_bridge.udp_hub import UdpHub
@@ -167,10 +168,11 @@ class RtpLeg:
         self._room.hub.remove(self._pair.rtp)
         self._room.hub.remove(self._pair.rtcp)
         self._room.ports.take_back(self._pair)
+        self._receiver.end()
+        self._room.metrics.quality(self.caller.route, self.totals())
         listener = self.listener
         if listener is None:
             return
-        self._receiver.end()
         self.listener = None
         listener.gone(why)
 
@@ -338,6 +340,7 @@ class RtpLeg:
             "duplicate": duplicate,
             "reordered": reordered,
             **self._quality.totals(),
+            **score(self._receiver.heard(self._room.clock()), self._quality.round_trip_ms),
         }
 
     # --- out ---

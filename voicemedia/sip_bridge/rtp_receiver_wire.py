@@ -18,6 +18,7 @@ from voicemedia.audio.smoother import Smoother
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.codec_wire import PCMA, PCMU, Codec
 from voicemedia.sip_bridge.rtp_wire import Packet, Timeline
+from voicemedia.sip_bridge.score_wire import Heard
 
 WELL_KNOWN: Final = {0: PCMU, 8: PCMA}
 "Numbers everybody means the same by, whatever was agreed on (RFC 3551, table 4)."
@@ -41,8 +42,9 @@ class RtpReceiver:
         self._past: Counts = (0, 0, 0, 0, 0)
         self._even = False
         self._smoother: Smoother | None = None
-        self.damaged = 0
+        self.damaged = self.frames = self.holes = 0
         self.concealed_ms = 0.0
+        self._concealing = False
         self.begin(8000)
 
     def begin(self, rate_hz: int) -> None:
@@ -207,7 +209,10 @@ class RtpReceiver:
             pcm = self._resampler.feed(pcm)
         if concealed:
             self.concealed_ms += len(pcm) * 500 / self.rate_hz
+            self.holes += not self._concealing
+        self._concealing = concealed
         for frame in self._framer.feed(pcm):
+            self.frames += 1
             self._hear(frame, concealed)
 
     # --- counts ---
@@ -220,6 +225,11 @@ class RtpReceiver:
     def counts(self) -> Counts:
         """Return packets received, late, duplicate, reordered, and ms given up as lost."""
         return tuple(map(sum, zip(self._past, self._now(), strict=True)))  # type: ignore[return-value]
+
+    def heard(self, now_ms: int) -> Heard:
+        """Return what the quality of the call is made from."""
+        buffer_ms = self._smoother.delay_ms(now_ms) if self._smoother is not None else 0.0
+        return Heard(self.frames, self.concealed_ms, self.holes, max(0.0, buffer_ms))
 
     def _now(self) -> Counts:
         if self._smoother is not None:
