@@ -78,11 +78,17 @@ class ScriptedRecognition:
         self._said_at = 0.0
         self.closed = self.dead = self.over = False
         self.backlog_ms = 0
-        self.fed = 0
+        self.fed_bytes: list[int] = []
+        "In each piece."
+        self._rate_hz = rate_hz
         self.told: list[str] = []
         fate = owner.fates()
         if fate.dies_after_ms is not None:
             self._answers.append(owner.clock.callLater(fate.dies_after_ms / 1000, self._die, fate.error))
+
+    @property
+    def fed_ms(self) -> int:
+        return sum(self.fed_bytes) * 500 // self._rate_hz
 
     def _die(self, error: ProviderError | None) -> None:
         for answer in self._answers:
@@ -102,18 +108,18 @@ class ScriptedRecognition:
     def feed(self, pcm: bytes) -> None:
         assert not self.closed
         assert not self.over, "one utterance only"
-        self.fed += 1
+        self.fed_bytes.append(len(pcm))
         if not self.dead:
             for heard in self._ear.feed(pcm):
                 self._say(heard)
 
     def onset(self) -> None:
         assert not self.closed
-        self.told.append(f"onset {self.fed * 20}")
+        self.told.append(f"onset {self.fed_ms}")
 
     def endpoint(self) -> None:
         assert not self.closed
-        self.told.append(f"endpoint {self.fed * 20}")
+        self.told.append(f"endpoint {self.fed_ms}")
         self.over = self._owner.traits.one_utterance
         if not self.dead:
             self._say(self._ear.finish(), closes=True)

@@ -251,12 +251,12 @@ class Traits:
     "Age at which a recognition is replaced in a pause, because the provider limits it; 0: it may live for ever."
     renew_s: float = 0.0
     "Age at which it is replaced right after any final."
-    renew_forced_s: float = 0.0
-    "Age at which it is replaced in the middle of a word."
+    renew_forced_s: float = 0.0  # in the middle of a word
     interims: bool = False
     "It gives interim transcripts while the caller speaks: if it does not, it has stalled."
     usd_per_hour: float = 0.0
-    "Price of an hour of sound."
+    chunk_ms: int = FRAME_MS
+    "It sends so much sound at once, and takes as much at once: a call for each frame is wasted on it."
 
 
 class Recognizer(Provider, Protocol):

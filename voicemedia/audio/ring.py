@@ -1,6 +1,7 @@
 """The latest sound of a caller, indexed by sample since the beginning."""
 
-from voicemedia.audio.g711 import decode_mulaw, encode_mulaw
+from voicemedia.audio.g711 import decode_mulaw
+from voicemedia.audio.pcm import lin2ulaw
 
 
 class Ring:
@@ -25,7 +26,7 @@ class Ring:
 
     def add(self, pcm: bytes) -> None:
         """Append s16le sound."""
-        self._octets += encode_mulaw(pcm) if self._compressed else pcm
+        self._octets += lin2ulaw(pcm, 2) if self._compressed else pcm
 
     def cut(self, start: int, end: int) -> bytes:
         """Copy the samples from `start` up to `end`, as far as they are known."""

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from voicemedia.account import Account
 from voicemedia.errors import ProviderError
-from voicemedia.interfaces import Expected, Hearing, Recognition, Traits, Transcript
+from voicemedia.interfaces import FRAME_MS, Expected, Hearing, Recognition, Traits, Transcript
 from voicemedia.stt.failover import Lineup, Place
 from voicemedia.stt.stretches import Stream
 
@@ -40,6 +40,11 @@ class Attempts:
         self.failovers = 0
         "How often the sound went to another provider than before."
         self.account = Account()
+
+    @property
+    def together(self) -> int:
+        """How many frames are best given at once to whoever was asked last."""
+        return max(1, self.place.traits.chunk_ms // FRAME_MS) if self.place else 1
 
     def forget(self) -> None:
         """Hold on to nobody: what refers to one another waits for the garbage collector, which seldom comes."""
@@ -87,7 +92,7 @@ class Attempts:
         return bool(candidates) and candidates[0] is not self._live[number].place
 
     def feed(self, number: int, pcm: bytes) -> None:
-        """Send 20 ms."""
+        """Send some sound."""
         self._feeds[number](pcm)
 
     def onset(self, number: int) -> None:

@@ -58,7 +58,7 @@ class Continuity:
     # --- what the owner says ---
 
     def feed(self, pcm: bytes) -> bool:
-        """Take 20 ms of the caller; return whether somebody has to be found who hears it (`serve`)."""
+        """Take whole frames of the caller; return whether somebody has to be found who hears them (`serve`)."""
         tail = self._row[-1]
         tail.ring.add(pcm)
         samples = len(pcm) // 2

@@ -72,6 +72,7 @@ class GoogleRecognizer:
             renew_s=options.renew_s,
             renew_forced_s=options.renew_forced_s,
             usd_per_hour=options.usd_per_hour,
+            chunk_ms=options.chunk_ms,
         )
 
     def start(self) -> Deferred[None]:
@@ -136,6 +137,7 @@ class GoogleRecognition:
         "_finishing",
         "_guessed",
         "_hearing",
+        "_most_bytes",
         "_mulaw",
         "_rate_hz",
         "_recognizer",
@@ -155,7 +157,8 @@ class GoogleRecognition:
         self._rate_hz = rate_hz
         self._hearing: Hearing | None = hearing
         self._mulaw = options.encoding_at(rate_hz) == "mulaw"
-        self._chunk_bytes = min(options.chunk_ms * rate_hz // 500, MAX_AUDIO_BYTES * (2 if self._mulaw else 1))
+        self._most_bytes = MAX_AUDIO_BYTES * (2 if self._mulaw else 1)
+        self._chunk_bytes = min(options.chunk_ms * rate_hz // 500, self._most_bytes)
         self._chunk = bytearray()
         self._sent = 0
         self._expected = Expected()
@@ -178,7 +181,7 @@ class GoogleRecognition:
     # --- Recognition ---
 
     def feed(self, pcm: bytes) -> None:
-        """Take 20 ms of sound."""
+        """Take some sound."""
         self._chunk += pcm
         if len(self._chunk) >= self._chunk_bytes:
             self._send()
@@ -220,9 +223,11 @@ class GoogleRecognition:
             self._begun = True
             request = first_request(self._recognizer.options, self._rate_hz, self._expected)
             self._thread.tell(self._stream.begin, request)
-        audio = encode_mulaw(pcm) if self._mulaw else pcm
-        self._sent += len(audio)
-        self._thread.tell(self._stream.send, audio)
+        for at in range(0, len(pcm), self._most_bytes):
+            piece = pcm[at : at + self._most_bytes]
+            audio = encode_mulaw(piece) if self._mulaw else piece
+            self._sent += len(audio)
+            self._thread.tell(self._stream.send, audio)
 
     # --- what the stream says ---
 

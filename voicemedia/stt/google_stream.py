@@ -7,8 +7,8 @@ lets go; its types over grpc.aio do not.
 
 import asyncio
 import json
-from collections import deque
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Final, Protocol
 
@@ -24,6 +24,7 @@ from google.protobuf.duration_pb2 import Duration
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Transcript, Word
 from voicemedia.stt.google_options import Options, language_codes
+from voicemedia.stt.google_writer import Writer
 from voicemedia.threads import LoopThread
 
 METHOD: Final = "/google.cloud.speech.v2.Speech/StreamingRecognize"
@@ -31,7 +32,6 @@ SCOPES: Final = ("https://www.googleapis.com/auth/cloud-platform",)
 MAX_AUDIO_BYTES: Final = 15_360
 "In one request, as the library's documentation says; newer servers take 25,600."
 
-_Request = type(cs.StreamingRecognizeRequest.pb(cs.StreamingRecognizeRequest()))
 _Response = type(cs.StreamingRecognizeResponse.pb(cs.StreamingRecognizeResponse()))
 
 ENCODINGS: Final = {
@@ -224,43 +224,46 @@ class GoogleStream:
     thread: LoopThread
     channels: Channels
     listener: Listener
-    written: int = 0
-    "Bytes of sound that have left."
-    half_closed: bool = False
-    "Whether all of it has left, and its end was told."
-    _queue: deque[bytes | None] | None = None
-    _more: "asyncio.Future[None] | None" = None
+    _writer: Writer | None = None
     _task: "asyncio.Task[None] | None" = None
+
+    @property
+    def written(self) -> int:
+        """Bytes of sound that have left."""
+        return self._writer.written if self._writer is not None else 0
+
+    @property
+    def half_closed(self) -> bool:
+        """Whether all of it has left, and its end was told."""
+        return self._writer is not None and self._writer.half_closed
 
     def begin(self, config: bytes) -> None:
         """Open the stream and send its first request."""
-        self._queue = deque([config])
-        self._task = asyncio.get_running_loop().create_task(self._live())
+        channel = self.channels.lend()
+        call = channel.open_stream(metadata=self.channels.metadata)
+        self._writer = Writer(call, config)
+        self._task = asyncio.get_running_loop().create_task(self._live(call))
+        # A task that is cancelled before its first turn never runs.
+        self._task.add_done_callback(partial(_let_go, channel, call, self._writer))
 
     def send(self, audio: bytes) -> None:
         """Send sound, at most `MAX_AUDIO_BYTES`."""
-        self._put(audio)
+        if self._task is not None and self._writer is not None:
+            self._writer.put(audio)
 
     def finish(self) -> None:
         """Half-close: the server says the rest."""
-        self._put(None)
+        if self._task is not None and self._writer is not None:
+            self._writer.put(None)
 
     def cancel(self) -> None:
         """Forget the stream."""
         if self._task is not None:
             self._task.cancel()
+            self._task = None
 
-    def _put(self, item: bytes | None) -> None:
-        if self._queue is not None:
-            self._queue.append(item)
-            if self._more is not None and not self._more.done():
-                self._more.set_result(None)
-
-    async def _live(self) -> None:
-        channel = self.channels.lend()
+    async def _live(self, call: Any) -> None:
         error: ProviderError | None = None
-        call = channel.open_stream(metadata=self.channels.metadata)
-        writer = asyncio.get_running_loop().create_task(self._write(call))
         try:
             while (response := await call.read()) is not grpc.aio.EOF:
                 if response is None:
@@ -276,34 +279,14 @@ class GoogleStream:
             error = ProviderError(str(broken), code="internal")
         finally:
             # The task refers to us by its last traceback.
-            self._queue = self._task = None
-            writer.cancel()
-            call.cancel()
-            channel.streams -= 1
+            self._task = None
         self.thread.tell_reactor(self.listener.ended, error)
 
-    async def _write(self, call: Any) -> None:
-        queue = self._queue
-        assert queue is not None
-        try:
-            await call.write(queue.popleft())
-            # `call.write` takes a stream's end for an internal error, and the status that the server gave is lost
-            # (grpcio 1.85); what it calls beneath fails alike, and the reader then gets the status.
-            write = call._cython_call.send_serialized_message
-            while True:
-                if not queue:
-                    self._more = asyncio.get_running_loop().create_future()
-                    await self._more
-                elif (item := queue.popleft()) is None:
-                    self.half_closed = True
-                    await call.done_writing()
-                    return
-                else:
-                    await write(_Request(audio=item).SerializeToString())
-                    self.written += len(item)
-        except (grpc.aio.AioRpcError, grpc.aio.InternalError, asyncio.InvalidStateError):
-            # The stream has ended; the reader says why.
-            return
+
+def _let_go(channel: Channel, call: Any, writer: Writer, _task: object) -> None:
+    writer.close()
+    call.cancel()
+    channel.streams -= 1
 
 
 def read_response(response: Any) -> tuple[list[Transcript], list[tuple[str, int]], float]:
@@ -315,7 +298,7 @@ def read_response(response: Any) -> tuple[list[Transcript], list[tuple[str, int]
             (transcripts if result.is_final else guesses).append(_transcript(result))
     if guesses:
         # Google gives a guess in parts: what is likely to stay, and the rest.
-        transcripts.append(_whole(guesses))
+        transcripts.append(_whole(guesses) if len(guesses) > 1 else guesses[0])
     events = []
     if response.speech_event_type:
         name = cs.StreamingRecognizeResponse.SpeechEventType(response.speech_event_type).name.lower()

@@ -6,6 +6,7 @@ The decisions are in `continuity`; here are the providers' recognitions, the clo
 from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import cycle
 from typing import Final
 
 from twisted.internet.defer import Deferred, DeferredList
@@ -21,6 +22,9 @@ from voicemedia.stt.failover import Lineup, Place
 from voicemedia.stt.stretches import Patience, Tally
 
 TICK_S: Final = 0.1
+"How often a recognition looks at the time."
+TURNS: Final = 5
+"They look in turns: all of 500 at once would hold up the reactor for as long as a frame lasts."
 
 
 class RenewingRecognizer:
@@ -43,9 +47,12 @@ class RenewingRecognizer:
         self.lineup = Lineup(places, reactor.seconds, account, bare=bare)
         self.name = "+".join(place.name for place in places)
         self.patience = patience or Patience()
-        self.live: dict[RenewingRecognition, None] = {}
+        self.live: dict[RenewingRecognition, int] = {}
+        "All that listen, and when it is whose turn to look at the time."
         self._reactor = reactor
         self._ticking: IDelayedCall | None = None
+        self._turn = 0
+        self._turns = cycle(range(TURNS))
 
     @property
     def traits(self) -> Traits:
@@ -84,9 +91,9 @@ class RenewingRecognizer:
     def listen(self, rate_hz: int, hearing: Hearing) -> "RenewingRecognition":
         """Begin to listen to one caller whose frames come at `rate_hz`."""
         recognition = RenewingRecognition(self, rate_hz, hearing)
-        self.live[recognition] = None
+        self.live[recognition] = next(self._turns)
         if self._ticking is None:
-            self._ticking = self._reactor.callLater(TICK_S, self._tick)
+            self._ticking = self._reactor.callLater(TICK_S / TURNS, self._tick)
         return recognition
 
     def now_ms(self) -> float:
@@ -95,8 +102,9 @@ class RenewingRecognizer:
 
     def _tick(self) -> None:
         # One timer for all: with 500 recognitions, 500 timers would cost more than what they do.
-        self._ticking = self._reactor.callLater(TICK_S, self._tick) if self.live else None
-        for recognition in tuple(self.live):
+        self._ticking = self._reactor.callLater(TICK_S / TURNS, self._tick) if self.live else None
+        self._turn = (self._turn + 1) % TURNS
+        for recognition in [each for each, turn in self.live.items() if turn == self._turn]:
             recognition.tick()
 
 
@@ -124,6 +132,9 @@ class RenewingRecognition:
         self._recognizer = recognizer
         self.attempts = Attempts(recognizer.lineup, rate_hz, partial(_Ear, self), hearing)
         self._core = Continuity(rate_hz, recognizer.patience, self.attempts)
+        self._fresh: list[bytes] = []
+        "Frames that wait for more, as the provider does not send each by itself."
+        self._together = 1
         self._busy = False
         self._waiting: deque[tuple[Callable[..., object], tuple[object, ...]]] = deque()
         self._finished: Deferred[None] | None = None
@@ -147,16 +158,19 @@ class RenewingRecognition:
 
     def feed(self, pcm: bytes) -> None:
         """Take 20 ms of sound."""
-        # The way of every frame: no clock, no queue.
-        if not self._core.over and self._core.feed(pcm):
-            self._enter(self._core.serve)
+        # The way of every frame: no clock, no queue, and as little as can be of what the processor has not at hand.
+        self._fresh.append(pcm)
+        if len(self._fresh) >= self._together:
+            self._pass_on()
 
     def onset(self) -> None:
         """The caller has begun to speak."""
+        self._pass_on()
         self._enter(self._core.onset)
 
     def endpoint(self) -> None:
         """The utterance is over: exactly one final follows, whatever happens to the providers."""
+        self._pass_on()
         self._enter(self._core.endpoint)
 
     def expect(self, expected: Expected) -> None:
@@ -193,6 +207,14 @@ class RenewingRecognition:
     def stream_failed(self, number: int, error: ProviderError) -> None:
         """A stream has failed."""
         self._enter(self._core.failed, number, error)
+
+    def _pass_on(self) -> None:
+        """Let the machine have the frames that have waited."""
+        fresh, self._fresh = self._fresh, []
+        for pcm in fresh if self.attempts.together == 1 else (b"".join(fresh),):
+            if pcm and not self._core.over and self._core.feed(pcm):
+                self._enter(self._core.serve)
+        self._together = self.attempts.together
 
     def _enter(self, act: Callable[..., object], *args: object) -> None:
         """Let the machine do one thing at a time: providers and owners may answer while they are told something."""

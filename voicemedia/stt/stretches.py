@@ -192,7 +192,7 @@ class Streams(Protocol):
         """Tell whether a new stream would go to a better provider."""
 
     def feed(self, number: int, pcm: bytes) -> None:
-        """Send 20 ms."""
+        """Send some sound."""
 
     def onset(self, number: int) -> None:
         """Tell that the caller has begun to speak."""
