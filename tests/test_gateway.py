@@ -3,7 +3,6 @@
 # mypy: disallow-untyped-calls=False
 
 import socket
-import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,6 +16,7 @@ from twisted.internet import reactor
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import deferLater
 
+from tests.certificates import self_signed
 from tests.gateway_door import LOUD, PATIENCE_S, Measuring, make_gateways, on_loop, open_door, segment, segments
 from tests.hearing import Notes
 from tests.in_reactor import in_reactor
@@ -300,11 +300,8 @@ async def test_without_the_token_only_health_is_told(monkeypatch: pytest.MonkeyP
 @pytest.mark.parametrize("mutual", [False, True], ids=["server only", "both sides"])
 @in_reactor
 async def test_tls_holds_from_gateway_to_recognizer(mutual: bool, tmp_path: Path) -> None:
-    key, certificate = tmp_path / "key.pem", tmp_path / "certificate.pem"
-    openssl = ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"]
-    names = ["-subj", "/CN=voice", "-addext", "subjectAltName=DNS:voice.example.com"]
-    files = ["-keyout", str(key), "-out", str(certificate)]
-    subprocess.run([*openssl, *names, *files, "-days", "2"], check=True, capture_output=True)
+    made = self_signed(tmp_path, "DNS:voice.example.com")
+    key, certificate = made.private_key, made.certificate
 
     async def client() -> Any:
         mine = (key.read_bytes(), certificate.read_bytes()) if mutual else ()
