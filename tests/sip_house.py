@@ -84,10 +84,11 @@ def header(message: str, name: str) -> str:
 class Telephone:
     """Calls by messages written by hand."""
 
-    def __init__(self, server: MediaServer, host: str = "127.0.0.1") -> None:
+    def __init__(self, server: MediaServer, host: str = "127.0.0.1", port: int = 0) -> None:
         self.host = host
         self.signals, self.sound, self.reports = Socket(), Socket(), Socket()
-        self._ports = [reactor.listenUDP(0, each, interface=host) for each in (self.signals, self.sound, self.reports)]
+        sockets = (self.signals, port), (self.sound, 0), (self.reports, 0)
+        self._ports = [reactor.listenUDP(at, each, interface=host) for each, at in sockets]
         self.port, self.sound_port, self.report_port = (each.getHost().port for each in self._ports)
         self.server = ("127.0.0.1", bridge_of(server).ports.port)
         self.call_id, self.to_tag, self._cseq = f"{self.port}@phone", "", 0

@@ -163,6 +163,8 @@ class Sip(Section, frozen=True):
     "A caller whose sound stays away for this long has vanished, in seconds; not while on hold."
     messages_per_s: Positive = 1000
     "SIP messages taken from one address; more are dropped unread."
+    dns_server: str = ""
+    "`address:port` of the name server asked for the servers of trunks (NAPTR, SRV); empty: the system's."
     hold_music: str = ""
     "WAV file that callers on hold hear, over and over; empty: silence."
 
@@ -171,6 +173,8 @@ class Sip(Section, frozen=True):
             raise ValueError("certificate: certificate and private_key go together; give both or none")
         if self.rtp_first_port and self.rtp_last_port <= self.rtp_first_port:
             raise ValueError("rtp_last_port: must be greater than rtp_first_port")
+        if self.dns_server and not re.fullmatch(r"[0-9.]+:[0-9]{1,5}", self.dns_server):
+            raise ValueError("dns_server: expected address:port, such as 192.0.2.53:53")
         if self.public_address:
             networks((self.public_address,), "public_address")
 
@@ -190,7 +194,7 @@ class Trunk(Section, frozen=True):
     peers: tuple[str, ...] = ("127.0.0.0/8", "::1")
     "Networks (CIDR) its requests come from; requests from elsewhere get no answer at all."
     server: str = ""
-    "`host` or `host:port` that we register with and probe; empty: neither."
+    "`host` or `host:port` that we register with, probe and call by; a host alone may have several (SRV); empty: none."
     transport: Literal["udp", "tcp", "tls"] = "udp"
     "How we reach `server`."
     register: bool = False

@@ -47,7 +47,7 @@ def make_bridge(
     for trunk in config.trunks:
         if "opus" in trunk.codecs and (lack := libopus.missing()):
             raise ConfigError(f"trunks.{trunk.name}.codecs: {lack}")
-        desk = _desk(trunk, lines[trunk.name], room, switchboard, House(reactor, ticker, music))
+        desk = _desk(trunk, lines[trunk.name], room, switchboard, House(reactor, ticker, music, config.sip.dns_server))
         bridge.add(TrunkLine(trunk, bridge.ports, desk))
     return bridge
 
@@ -70,6 +70,7 @@ class House:
     reactor: Any
     ticker: Ticker
     music: Music
+    dns_server: str
 
 
 def _desk(trunk: Trunk, line: Line, room: Room, switchboard: Switchboard, house: House) -> Desk:
@@ -85,6 +86,7 @@ def _desk(trunk: Trunk, line: Line, room: Room, switchboard: Switchboard, house:
         join=house.ticker.join,
         leave=house.ticker.leave,
         music=house.music.play,
+        dns_server=house.dns_server,
         max_call_s=line.setting.limits.max_call_s,
         secret=configuration.secret(trunk.secret_env) if trunk.secret_env else None,
     )

@@ -54,6 +54,8 @@ class Desk:
     music: Callable[[int], Source]
     "Makes what callers on hold hear, from its rate in Hz."
     max_call_s: int = 3600
+    dns_server: str = ""
+    "Whom to ask for the servers behind a name, `host:port`; empty: the system's."
     secret: Secret | None = None
 
 

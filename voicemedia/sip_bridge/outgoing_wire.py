@@ -75,6 +75,11 @@ class OutgoingCall(Call):
         self._exchange = Exchange(invite, self.flow, None, self._answered)
         self.agent.request(self._exchange, now_ms)
 
+    @property
+    def noticed(self) -> bool:
+        """Whether anybody has answered anything to the INVITE as it was last sent."""
+        return self._exchange is not None and self._heard is self._exchange.request
+
     def hang_up(self, now_ms: int, reason: Reason | None = None) -> None:
         """End the call: CANCEL it while it rings."""
         if self.state is not CallState.STARTING:

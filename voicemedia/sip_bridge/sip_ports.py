@@ -68,6 +68,8 @@ class SipPorts:
         self._listeners: list[Any] = []
         self._port = {"UDP": settings.port, "TCP": settings.port, "TLS": settings.tls_port}
         self._locals: dict[str, str] = {}
+        self.names: dict[str, str] = {}
+        "The name whose certificate a TLS server at an address must show (RFC 5922); none: the address itself."
 
     @property
     def port(self) -> int:
@@ -209,7 +211,7 @@ class SipPorts:
         """Open a connection."""
         endpoint: Any = HostnameEndpoint(self.reactor, target[0], target[1], timeout=CONNECT_S)
         if connection.transport_name == "TLS":
-            endpoint = wrapClientTLS(self._client_tls(target[0]), endpoint)
+            endpoint = wrapClientTLS(self._client_tls(self.names.get(target[0], target[0])), endpoint)
         found: Deferred[Any] = endpoint.connect(Factory.forProtocol(lambda: connection))
         return found
 

@@ -13,7 +13,7 @@ from voicemedia.interfaces import Caller, Goodbye, Listener
 from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.desk import REASONS, Card
 from voicemedia.sip_bridge.dtmf_wire import KEYS
-from voicemedia.sip_bridge.flow_wire import KeyPressed, MediaChanged, MediaRefused
+from voicemedia.sip_bridge.flow_wire import Destination, KeyPressed, MediaChanged, MediaRefused
 from voicemedia.sip_bridge.move import Move
 from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.rtp_leg import RtpLeg
@@ -96,6 +96,8 @@ class TrunkCall:
         self.leg = RtpLeg(caller, pair, home.desk.room, self._known, self.hang_up)
         self.leg.switching = self
         self.order: Order | None = None
+        self.destination: Destination | None = None
+        "Whom an outgoing call is placed to."
         self.why: Goodbye | None = None
         "We hang up, and this is why."
         self.moving: Move | None = None

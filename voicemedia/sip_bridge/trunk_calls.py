@@ -36,6 +36,7 @@ from voicemedia.sip_bridge.incoming_wire import IncomingCall
 from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
 from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
 from voicemedia.sip_bridge.pace_wire import Pace
+from voicemedia.sip_bridge.redialing import Redialing
 from voicemedia.sip_bridge.rtp_leg import NARROW_HZ
 from voicemedia.sip_bridge.sip_ports import SipPorts
 from voicemedia.sip_bridge.sip_wire import REASONS as PHRASES
@@ -57,6 +58,8 @@ class Ways:
     "Whether an address is the trunk's."
     to: Callable[[Called], tuple[str, Flow]]
     "The address and the way to somebody; raises `Unable`."
+    elsewhere: Callable[[Flow, int], Flow | None]
+    "Another way, when one has failed; not before so many seconds is that one worth a try."
     host: Callable[[Flow], str]
     "The host part of addresses there."
     wake: Callable[[], None]
@@ -80,6 +83,7 @@ class TrunkCalls:
         self._pace = Pace(trunk.calls_per_s)
         self.live: dict[Call, TrunkCall] = {}
         self.succession = Succession(self)
+        self._redialing = Redialing(self, ways.elsewhere)
         self.cards: OrderedDict[str, Card] = OrderedDict()
         "Of ended calls."
 
@@ -257,7 +261,9 @@ class TrunkCalls:
         except WireError as error:
             self.desk.room.ports.take_back(pair)
             raise Unable(f"that is no address ({error.kind})", 400) from error
-        return self._placed(sip, pair, order, called.number, ours)
+        call = self._placed(sip, pair, order, called.number, ours)
+        self._redialing.watch(call, to)
+        return call
 
     def _placed(self, sip: OutgoingCall, pair: PortPair, order: Order, number: str, ours: str) -> TrunkCall:
         call_id = sip.dialog.call_id
@@ -354,6 +360,8 @@ class TrunkCalls:
             call.order.changed(call)
 
     def _ended(self, call: TrunkCall, ended: Ended) -> None:
+        if self._redialing.ended(call, ended):
+            return
         del self.live[call.sip]
         self.desk.hold(-1)
         self.log.info(

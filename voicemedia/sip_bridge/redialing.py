@@ -1,0 +1,72 @@
+"""A call that cannot be placed by one server of a trunk is placed by the next (RFC 3263, section 4.3)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final
+
+from twisted.logger import Logger
+
+from voicemedia.errors import WireError
+from voicemedia.sip_bridge.call_wire import Call, CallState
+from voicemedia.sip_bridge.flow_wire import Destination, Ended, Flow
+from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
+
+if TYPE_CHECKING:
+    from voicemedia.sip_bridge.trunk_call import TrunkCall
+    from voicemedia.sip_bridge.trunk_calls import TrunkCalls
+
+NO_WORD_S: Final = 4.0
+"A server that says nothing at all to an INVITE for so long is given up, when there is another; a 100 is a word."
+FAILED: Final = frozenset({408, 503})
+"What says that a server does not serve; 408 is also ours for one that never answered."
+
+
+class Redialing:
+    """The calls out of a trunk that have not been answered.
+
+    :param elsewhere: another way, when one has failed.
+    """
+
+    log = Logger()
+
+    def __init__(self, home: TrunkCalls, elsewhere: Callable[[Flow, int], Flow | None]) -> None:
+        self._home, self._elsewhere = home, elsewhere
+
+    def watch(self, call: TrunkCall, to: Destination) -> None:
+        """Look after a call that has just been placed."""
+        call.destination = to
+        sip = call.sip
+        call.timers.append(self._home.desk.reactor.callLater(NO_WORD_S, self._silent, call, sip))
+
+    def _silent(self, call: TrunkCall, sip: Call) -> None:
+        if call.sip is not sip or sip.state is not CallState.STARTING or call.why is not None:
+            return
+        if isinstance(sip, OutgoingCall) and not sip.noticed and self._again(call, 0):
+            # Should it have been heard after all, it is canceled.
+            sip.hang_up(self._home.now_ms)
+            self._home.wake()
+
+    def ended(self, call: TrunkCall, ended: Ended) -> bool:
+        """Place a call anew that failed by fault of the server; False: it is over."""
+        waiting = call.order is not None and call.card.answered_ms is None and call.why is None
+        if not waiting or ended.status not in FAILED or call.card.state == "early":
+            return False
+        retry_after_s = ended.response.number("retry-after", 0, 86_400) if ended.response is not None else 0
+        return self._again(call, retry_after_s)
+
+    def _again(self, call: TrunkCall, retry_after_s: int) -> bool:
+        home, before = self._home, call.sip
+        flow = self._elsewhere(before.flow, retry_after_s)
+        if flow is None or call.destination is None:
+            return False
+        try:
+            sip = home.agent.dial(call.destination, home.media(call.pair, flow), flow, home.now_ms)
+        except WireError:
+            return False
+        self.log.info("call {call}: placed again by {host}", call=call.card.call_id, host=flow.peer[0])
+        home.live.pop(before, None)
+        call.sip, home.live[sip] = sip, call
+        self.watch(call, call.destination)
+        home.wake()
+        return True
