@@ -1,9 +1,11 @@
 """Digest authentication against the vectors of its RFCs, and against itself."""
 
+from hashlib import md5
+
 import pytest
 
 from voicemedia.errors import WireError
-from voicemedia.sip_bridge.digest_wire import Credentials, Digest, Guard, Proof, is_stale, secret
+from voicemedia.sip_bridge.digest_wire import Credentials, Digest, Guard, Proof, realm_of, refused_realms, secret
 
 NONCE_7616 = "7ypf/xlj9XXwfDPEoM4URrv/xwf94BcCAzFZH4GiTo0v"
 CNONCE_7616 = "f2/wE4q74E6zIJEtWaHKaf5wv/H5QzzpXusqGemxURZJ"
@@ -82,6 +84,28 @@ def test_the_first_challenge_we_understand_is_answered() -> None:
     assert credentials().answer(["Basic x"], "INVITE", "sip:b@c") is None
 
 
+def test_every_realm_that_asks_is_answered() -> None:
+    challenges = [
+        'Digest realm="a", nonce="1", algorithm=SHA-256, qop="auth"',
+        'Digest realm="b", nonce="2"',
+        'Digest realm="a", nonce="1", algorithm=MD5, qop="auth"',
+    ]
+    answers = credentials().answers(challenges, "INVITE", "sip:b@c")
+    assert {realm: realm_of(answer) for realm, answer in answers.items()} == {"a": "a", "b": "b"}
+    assert "algorithm=SHA-256" in answers["a"]
+
+
+def test_a_body_is_proved_where_nothing_else_is_offered() -> None:
+    challenge = 'Digest realm="http-auth@example.org", nonce="n", algorithm=MD5, qop="auth-int"'
+    answer = credentials().answer([challenge], "INVITE", "sip:b@c", b"v=0\r\n") or ""
+    found = Digest.parse(answer)
+    assert found is not None and found.get("qop") == "auth-int"
+    a1 = md5(f"{found.get('username')}:http-auth@example.org:secret".encode()).hexdigest()
+    a2 = md5(b"INVITE:sip:b@c:" + md5(b"v=0\r\n").hexdigest().encode()).hexdigest()
+    proof = f"{a1}:n:00000001:{found.get('cnonce')}:auth-int:{a2}"
+    assert found.get("response") == md5(proof.encode()).hexdigest()
+
+
 def test_each_use_of_a_nonce_is_counted() -> None:
     ours = credentials()
     answers = [ours.answer([f'Digest realm="r", nonce="{nonce}", qop="auth"'], "BYE", "sip:b") for nonce in "aabab"]
@@ -134,7 +158,8 @@ def test_an_old_nonce_is_stale_and_the_new_challenge_says_so() -> None:
     answer = ours.answer(server.challenges(0), "INVITE", "sip:b@c") or ""
     assert server.check(answer, "INVITE", 300_001) == "stale"
     fresh = server.challenges(300_001, stale=True)
-    assert is_stale(fresh) and not is_stale(server.challenges(300_001)) and not is_stale(["Basic", 'Digest a="'])
+    assert refused_realms(fresh) == set() and refused_realms(["Basic", 'Digest a="']) == set()
+    assert refused_realms(server.challenges(300_001)) == {"test.local"}
     assert server.check(ours.answer(fresh, "INVITE", "sip:b@c") or "", "INVITE", 300_002) == "ok"
 
 

@@ -1,6 +1,6 @@
 """What a provider wants of us: credentials, registrations, and that we understand who calls."""
 
-from itertools import pairwise
+from itertools import count, pairwise
 from pathlib import Path
 
 import pytest
@@ -8,7 +8,7 @@ import pytest
 from tests.sip_net import QUIET, Host, Net, answering, first
 from voicemedia.sip_bridge.call_wire import CallState
 from voicemedia.sip_bridge.caller_wire import NO_SESSION, origin_of, session_id
-from voicemedia.sip_bridge.digest_wire import Credentials, Guard, secret
+from voicemedia.sip_bridge.digest_wire import Credentials, Guard, realm_of, secret
 from voicemedia.sip_bridge.exchange_wire import Exchange
 from voicemedia.sip_bridge.flow_wire import Ended, Event, Incoming
 from voicemedia.sip_bridge.framing_wire import read_datagram
@@ -81,6 +81,47 @@ def test_a_wrong_password_is_tried_once(password: str | None, invites: int) -> N
     assert net.ladder.count("a>b INVITE") == invites
     (ended,) = [event for event in a.events if isinstance(event, Ended)]
     assert ended.status == 401 and ended.response and ended.response.headers.first("www-authenticate")
+
+
+def test_each_proxy_on_the_way_is_answered_in_its_realm() -> None:
+    net = Net()
+    a, b = net.host("a", QUIET), net.host("b", QUIET)
+    a.agent.credentials = Credentials("alice", "right", lambda: "cnonce")
+
+    def on_event(event: Event) -> None:
+        if not isinstance(event, Incoming):
+            return
+        shown = [realm_of(value) for value in event.call.invite.headers.all("proxy-authorization")]
+        missing = next((realm for realm in ("one", "two", "three") if realm not in shown), None)
+        if missing is None:
+            event.call.answer(b.media(), net.now_ms)
+        else:
+            challenge = f'Digest realm="{missing}", nonce="n-{missing}", qop="auth"'
+            event.call.refuse(407, net.now_ms, headers=(("Proxy-Authenticate", challenge),))
+
+    b.on_event = on_event
+    call = a.dial("b")
+    net.run(1000)
+    assert call.up and net.ladder.count("a>b INVITE") == 4
+    ack = [m for m in net.sent if isinstance(m, Request)][-1]
+    assert ack.method == "ACK" and len(ack.headers.all("proxy-authorization")) == 3
+
+
+def test_a_proxy_that_asks_for_ever_is_given_up() -> None:
+    net = Net()
+    a, b = net.host("a", QUIET), net.host("b", QUIET)
+    a.agent.credentials = Credentials("alice", "right", lambda: "cnonce")
+    numbers = count()
+
+    def on_event(event: Event) -> None:
+        if isinstance(event, Incoming):
+            challenge = f'Digest realm="{next(numbers)}", nonce="n", qop="auth"'
+            event.call.refuse(407, net.now_ms, headers=(("Proxy-Authenticate", challenge),))
+
+    b.on_event = on_event
+    call = a.dial("b")
+    net.run(5000)
+    assert call.state is CallState.OVER and net.ladder.count("a>b INVITE") == 6
 
 
 def test_a_call_given_up_is_not_tried_again_with_credentials() -> None:

@@ -5,7 +5,7 @@ The server keeps no nonces: one carries its own time and is signed, so that any 
 
 import hashlib
 import hmac
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -65,9 +65,14 @@ class Digest:
     @property
     def usable(self) -> bool:
         """Tell whether we can answer this challenge."""
-        qop = {option.strip() for option in self.get("qop").lower().split(",")}
         known = self.algorithm.removesuffix("-sess") in ALGORITHMS
-        return known and bool({"auth", ""} & qop) and "nonce" in self.parameters and "realm" in self.parameters
+        return known and self.protection is not None and "nonce" in self.parameters and "realm" in self.parameters
+
+    @property
+    def protection(self) -> str | None:
+        """What to prove of the ways a challenge offers: `auth`, else `auth-int`; empty: the old way; None: unknown."""
+        offered = {option.strip() for option in self.get("qop").lower().split(",")}
+        return next((way for way in ("auth", "auth-int", "") if way in offered), None)
 
     def __str__(self) -> str:
         # qop is a quoted list in a challenge and a bare word in credentials, which alone have a response.
@@ -127,22 +132,29 @@ class Credentials:
     "Nonce -> how often we used it; only the last few."
 
     def answer(self, challenges: Iterable[str], method: str, uri: str, body: bytes = b"") -> str | None:
-        """Return the credentials for the first challenge we understand, None when there is none.
+        """Return the credentials for the first challenge we understand, None when there is none."""
+        return next(iter(self.answers(challenges, method, uri, body).values()), None)
+
+    def answers(self, challenges: Iterable[str], method: str, uri: str, body: bytes = b"") -> dict[str, str]:
+        """Return the credentials by realm: for each the first challenge we understand; empty when there is none.
+
+        `auth-int` only where a realm offers nothing else: boxes on the way like to change bodies.
 
         :param challenges: the values of WWW-Authenticate (or Proxy-Authenticate), most preferred first (RFC 8760).
         """
-        for text in challenges:
-            try:
-                challenge = Digest.parse(text)
-            except WireError:
-                continue
-            if challenge is not None and challenge.usable:
-                return str(self._answer(challenge, Proof(method, uri, challenge.get("nonce"), body=body)))
-        return None
+        usable = [challenge for challenge in _challenges(challenges) if challenge.usable]
+        usable.sort(key=lambda challenge: challenge.protection == "auth-int")
+        first: dict[str, Digest] = {}
+        for challenge in usable:
+            first.setdefault(challenge.get("realm"), challenge)
+        return {
+            realm: str(self._answer(challenge, Proof(method, uri, challenge.get("nonce"), body=body)))
+            for realm, challenge in first.items()
+        }
 
     def _answer(self, challenge: Digest, proof: Proof) -> Digest:
         realm = challenge.get("realm")
-        qop = "auth" if challenge.get("qop") else ""
+        qop = challenge.protection or ""
         cnonce = self.new_cnonce() if qop or challenge.algorithm.endswith("-sess") else ""
         proof = replace(proof, nc=self._count(proof.nonce) if qop else "", cnonce=cnonce, qop=qop)
         ha1 = secret(challenge.algorithm, self.user, realm, self.password)
@@ -161,16 +173,24 @@ class Credentials:
         return f"{uses:08x}"
 
 
-def is_stale(challenges: Iterable[str]) -> bool:
-    """Tell whether a challenge only wants a fresh nonce, so that the same password is worth another try."""
-    for text in challenges:
+def realm_of(credentials: str) -> str | None:
+    """Return the realm that credentials of ours are for."""
+    return next((found.get("realm") for found in _challenges([credentials])), None)
+
+
+def refused_realms(challenges: Iterable[str]) -> set[str]:
+    """Return the realms that ask; without those that only want a fresh nonce for the same password."""
+    return {found.get("realm") for found in _challenges(challenges) if found.get("stale").lower() != "true"}
+
+
+def _challenges(texts: Iterable[str]) -> Iterator[Digest]:
+    for text in texts:
         try:
-            challenge = Digest.parse(text)
+            found = Digest.parse(text)
         except WireError:
             continue
-        if challenge is not None and challenge.get("stale").lower() == "true":
-            return True
-    return False
+        if found is not None:
+            yield found
 
 
 # --- server ---

@@ -6,12 +6,13 @@ After every call of `receive`, `due`, `dial` or a verb of a call, the owner take
 import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Final
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.agenda_wire import Agenda
 from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.dialog_wire import DialogKey, key_of_request
-from voicemedia.sip_bridge.digest_wire import Credentials, is_stale
+from voicemedia.sip_bridge.digest_wire import Credentials, realm_of, refused_realms
 from voicemedia.sip_bridge.exchange_wire import Exchange
 from voicemedia.sip_bridge.flow_wire import Destination, Event, Flow, Incoming, Output, Transmit
 from voicemedia.sip_bridge.grammar_wire import split_outside
@@ -35,6 +36,9 @@ from voicemedia.sip_bridge.transaction_wire import (
 from voicemedia.sip_bridge.transactions_wire import Effect, Transactions
 from voicemedia.sip_bridge.uri_wire import Uri, split_host
 from voicemedia.sip_bridge.via_wire import MAGIC, Via
+
+MOST_TRIES: Final = 4
+"Challenges one request answers: several proxies, a stale nonce or two."
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,21 +241,25 @@ class UserAgent:
                 exchange.tell(exchange, exchange.request.answer(503), now_ms)
 
     def _authenticate(self, exchange: Exchange, response: Response, now_ms: int) -> bool:
-        """Answer a challenge, once, or again when only the nonce was stale (RFC 3261, section 22.2)."""
+        """Answer a challenge, once a realm, or again when only the nonce was stale (RFC 3261, section 22)."""
         names = {401: ("www-authenticate", "Authorization"), 407: ("proxy-authenticate", "Proxy-Authorization")}
         if self.credentials is None or response.status not in names:
             return False
         challenge, name = names[response.status]
         challenges = response.headers.all(challenge)
         request = exchange.request
-        if exchange.given_up or exchange.tries > 2 or (name.lower() in request.headers and not is_stale(challenges)):
+        given = request.headers.all(name.lower())
+        known = {realm_of(credentials) or "": credentials for credentials in given}
+        if exchange.given_up or exchange.tries > MOST_TRIES or refused_realms(challenges) & known.keys():
             return False
-        answer = self.credentials.answer(challenges, request.method, request.uri, request.body)
-        if answer is None:
+        answers = self.credentials.answers(challenges, request.method, request.uri, request.body)
+        if not answers:
             return False
         again = Request(request.headers.copy(), request.body, request.method, request.uri)
         again.headers.remove(name.lower())
-        again.headers.add(name, answer)
+        # Each proxy on the way may have a realm of its own; what one has taken the next will pass on.
+        for credentials in (known | answers).values():
+            again.headers.add(name, credentials)
         number = request.cseq.number + 1
         if exchange.dialog is not None:
             number = exchange.dialog.local_seq = exchange.dialog.local_seq + 1
