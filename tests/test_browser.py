@@ -482,9 +482,10 @@ def test_the_choices_are_listed_with_the_reason_where_one_is_not(house: House) -
     status, choices = house.get("/playground/choices")
     assert status == 200
     assert choices["paths"] == ["/audio-stream"]
-    assert {"name": "repeat", "available": True, "reason": ""} in choices["agent"]
+    repeat = {"name": "repeat", "available": True, "reason": "", "configured": True, "table": "[agents.repeat]"}
+    assert repeat in choices["agent"]
     (google,) = [each for each in choices["stt"] if each["name"] == "google"]
-    assert not google["available"]
+    assert not google["available"] and not google["configured"]
     assert "[stt.google]" in google["reason"]
 
 

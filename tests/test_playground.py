@@ -91,6 +91,7 @@ def test_speak_read_hear_interrupt_reload_and_resume(server: Server, browser: An
     page = tab.page
     page.wait_for_selector("#stt option:checked", state="attached")
     tab.see("1-idle")
+    assert page.is_hidden("#picture")
     page.click("#settings summary")
     tab.see("2-choices")
     page.click("#settings summary")
@@ -127,6 +128,7 @@ def test_speak_read_hear_interrupt_reload_and_resume(server: Server, browser: An
     page.wait_for_selector(".turn.agent:has-text('coffee')")
     assert tab.turns()[:4] == before
     assert "your message" in page.inner_text(".turn.agent >> nth=-1")
+    assert "turns: you 1, agent 1" in (page.get_attribute("#picture", "aria-label") or "")
     tab.see("8-resumed")
     page.set_viewport_size({"width": 360, "height": 740})
     page.emulate_media(color_scheme="dark")
@@ -187,6 +189,48 @@ def test_a_full_server_says_so_and_the_page_gets_in_when_there_is_room(
         first.close()
         second.page.wait_for_selector(".turn.agent")
         second.context.close()
+
+
+ROUTE = """[tts.elevenlabs]
+key_env = "NO_SUCH_KEY"
+[[routes]]
+path = "/audio-stream"
+carrier = "browser"
+agent = "repeat"
+"""
+
+
+@in_a_browser
+@pytest.mark.parametrize("voices", ['"elevenlabs"', '["elevenlabs", "espeak"]'])
+def test_a_missing_key_is_told_with_its_cure_and_who_speaks_instead(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory, voices: str
+) -> None:
+    alone = voices == '"elevenlabs"'
+    more = "[tts.espeak]\n" if alone else ""
+    with Server(tmp_path_factory.mktemp("key"), f"{more}{ROUTE}tts = {voices}\n") as server:
+        tab = Tab(browser, server)
+        page = tab.page
+        # The others may still be starting.
+        page.wait_for_selector("#tts option[value=espeak]:enabled", state="attached")
+        told = "Answers come in writing only: elevenlabs does not work here. key_env: environment variable NO_SUCH_KEY"
+        page.wait_for_selector(
+            f"#problem:has-text('{told}')" if alone else "#problem", state=None if alone else "hidden"
+        )
+        page.click("#settings summary")
+        assert "Voice elevenlabs: key_env: environment variable NO_SUCH_KEY is not set; export it" in page.inner_text(
+            "#reasons"
+        )
+        assert "configuration: elevenlabs_socket, openai. Each wants a table, such as [tts" in page.inner_text(
+            "#reasons"
+        )
+        tab.see(f"12-key-missing-{'alone' if alone else 'replaced'}")
+        if alone:
+            page.select_option("#tts", "espeak")
+        page.fill("#words", "hello")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".turn.agent:has-text('You said: hello.') .stages .play")
+        assert "espeak" in page.inner_text("#chosen")
+        tab.close()
 
 
 def test_the_page_takes_nothing_from_elsewhere() -> None:

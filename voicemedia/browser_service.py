@@ -104,8 +104,17 @@ class BrowserService:
         def answer(leg: Leg) -> Listener:
             return self._switchboard.answer(leg, line)
 
-        names = {"agent": line.route.agent, "stt": line.route.recognizers[0], "tts": line.route.voices[0]}
+        names = {"agent": line.route.agent, **self._serving(line.route)}
         return Choice(answer, lambda text: _speak(line.setting.synthesizer, text), names)
+
+    def _serving(self, route: Route) -> dict[str, str]:
+        """Name the recognizer and the voice that serve at this moment."""
+        troubles = self._troubles()
+        named = {"stt": route.recognizers, "tts": route.voices}
+        return {
+            kind: next((name for name in names if not troubles.get(f"{kind}.{name}")), names[0])
+            for kind, names in named.items()
+        }
 
     def _check(self, key: str, name: str) -> bool:
         kind, _ = KINDS[key]
@@ -143,7 +152,8 @@ class BrowserService:
             "paths": [route.path for route in routes],
             "full": self._switchboard.full(routes[0]) if routes else "",
             "choose": self._config.browser.choose,
-            "defaults": {"agent": routes[0].agent, "stt": routes[0].recognizers[0], "tts": routes[0].voices[0]}
+            # What the first route says, in its order.
+            "defaults": {"agent": (routes[0].agent,), "stt": routes[0].recognizers, "tts": routes[0].voices}
             if routes
             else {},
             **{key: self._offers(kind, known, troubles) for key, (kind, known) in KINDS.items()},
@@ -153,8 +163,8 @@ class BrowserService:
         loaded = [name for one, name in self._providers if one == kind]
         absent = sorted(set(known) - set(loaded))
         return [
-            *(_offer(name, troubles.get(f"{kind}.{name}", "")) for name in loaded),
-            *(_offer(name, _absent(kind, name)) for name in absent),
+            *(_offer(kind, name, troubles.get(f"{kind}.{name}", "")) for name in loaded),
+            *(_offer(kind, name, _absent(kind, name), configured=False) for name in absent),
         ]
 
     # --- the end ---
@@ -166,8 +176,9 @@ class BrowserService:
         return [socket.is_gone for socket in self.sockets]
 
 
-def _offer(name: str, reason: str) -> dict[str, object]:
-    return {"name": name, "available": not reason, "reason": reason}
+def _offer(kind: str, name: str, reason: str, *, configured: bool = True) -> dict[str, object]:
+    table = f"[{kind}.{name}]"
+    return {"name": name, "available": not reason, "reason": reason, "configured": configured, "table": table}
 
 
 def _absent(kind: str, name: str) -> str:

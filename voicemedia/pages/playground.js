@@ -25,11 +25,13 @@ const MICROPHONE_PROBLEMS = {
 };
 const KINDS = ["stt", "agent", "tts"];
 const STORE = "voicemedia.session";
+const AGAIN_MS = 1000;
 
 const $ = (id) => document.getElementById(id);
 const view = new ConversationView($("conversation"), $("scroll"));
 const picture = new Picture($("picture"));
 let choices = null;
+let silentBefore = false;
 let call = null;
 
 // --- what the page shows ---
@@ -57,6 +59,7 @@ function showControls(on, withMicrophone) {
   for (const id of ["mute", "level-row"]) $(id).hidden = !(on && withMicrophone);
   $("mute").setAttribute("aria-pressed", "false");
   picture.run(on);
+  if (on) $("picture-row").hidden = false;
 }
 
 // --- the session's name, kept so that a closed page goes on where it stopped ---
@@ -89,6 +92,7 @@ class Call {
     keepSession(this.name);
     this.floor = "listening";
     this.speaking = false;
+    this.speech = null; // when the caller's speech began and ended
     this.agentTurn = { number: 0, at: 0 };
     this.soundAt = null;
     this.played = { ms: 0, at: -Infinity };
@@ -118,6 +122,7 @@ class Call {
     url.searchParams.set("sessionId", this.name);
     url.searchParams.set("stream", "1");
     url.searchParams.set("time_zone", Intl.DateTimeFormat().resolvedOptions().timeZone ?? "");
+    // What the route itself says may be several, one after the other: it is not asked for.
     if (choices?.choose) for (const kind of KINDS) if ($(kind).value) url.searchParams.set(kind, $(kind).value);
     return url;
   }
@@ -169,11 +174,23 @@ class Call {
   onTurn(turn) {
     $("empty").hidden = true;
     const isNew = !view.items.has(turn.number);
-    if (isNew) picture.turn(turn.who === "caller" ? "you" : "agent");
+    if (isNew) this.mark(turn.who);
     if (turn.who === "caller") showGuess("");
     // Typed words need no pause after them.
     view.show(turn, this.typed ? null : this.hangoverMs);
     if (isNew && turn.who === "agent") this.onAnswer(turn.number);
+  }
+
+  mark(who) {
+    if (who === "agent") {
+      picture.agent();
+    } else {
+      // Words are understood after they were said; typed ones take no time.
+      const now = performance.now();
+      const { from = now, to = now } = this.speech ?? {};
+      picture.you(from, to);
+      this.speech = null;
+    }
   }
 
   onAnswer(number) {
@@ -184,6 +201,8 @@ class Call {
   }
 
   onSpeech(speaking) {
+    const now = performance.now();
+    this.speech = speaking ? { from: this.speech?.from ?? now } : { ...this.speech, to: now - this.hangoverMs };
     this.speaking = speaking;
     this.show();
   }
@@ -203,6 +222,7 @@ class Call {
   }
 
   onPlaying(playing) {
+    picture.sounding(playing);
     if (!playing) {
       this.soundAt = null;
     } else if (this.soundAt !== null) {
@@ -285,22 +305,47 @@ async function loadChoices() {
     showProblem('No route of this server takes browsers: add a [[routes]] with carrier = "browser" to its configuration.');
     $("start").disabled = true;
   }
-  const reasons = document.createElement("ul");
-  for (const kind of KINDS) {
-    $(kind).disabled = !choices.choose;
-    for (const { name, available, reason } of choices[kind]) {
-      const option = new Option(available ? name : `${name} (not available)`, name, name === choices.defaults[kind]);
-      option.disabled = !available;
-      option.selected = available && name === choices.defaults[kind];
-      $(kind).append(option);
-      if (!available) reasons.append(Object.assign(document.createElement("li"), { textContent: `${name}: ${reason}` }));
-      if (!available && name === choices.defaults[kind]) showProblem(missing(kind, name, reason));
-    }
-  }
-  if (reasons.childElementCount) $("reasons").replaceChildren("Not available here:", reasons);
+  const silent = KINDS.map(offer).find(Boolean) ?? "";
+  if (silent || silentBefore) showProblem(silent);
+  silentBefore = Boolean(silent);
+  // Right after a start much is still on its way.
+  if (silent && !call) setTimeout(loadChoices, AGAIN_MS);
+  $("reasons").replaceChildren();
+  if (!choices.choose) showReason("This server lets pages choose nothing (browser.choose = false).");
+  for (const kind of KINDS) explain(kind, choices[kind].filter(({ available }) => !available));
+  $("reasons-title").hidden = !$("reasons").childElementCount;
 }
 
-function missing(kind, name, reason) {
+function offer(kind) {
+  const route = choices.defaults[kind] ?? [];
+  const chosen = $(kind).value;
+  $(kind).disabled = !choices.choose;
+  $(kind).replaceChildren(new Option(route.join(", then "), "", true, true));
+  for (const { name, available } of choices[kind]) {
+    if (route.length === 1 && name === route[0]) continue;
+    const option = new Option(available ? name : `${name} (not available)`, name, false, available && name === chosen);
+    option.disabled = !available;
+    $(kind).append(option);
+  }
+  const absent = choices[kind].filter(({ name, available }) => route.includes(name) && !available);
+  return absent.length && absent.length === route.length ? missing(kind, absent[0]) : "";
+}
+
+// Those that could work here each have a reason; those nobody has configured have one in common.
+function explain(kind, absent) {
+  const part = $(kind).labels[0].firstChild.textContent.trim();
+  for (const { name, reason, configured } of absent) if (configured) showReason(`${part} ${name}: ${reason}`);
+  const others = absent.filter(({ configured }) => !configured);
+  if (!others.length) return;
+  const names = others.map(({ name }) => name).join(", ");
+  showReason(`${part}, not in this server’s configuration: ${names}. Each wants a table, such as ${others[0].table}.`);
+}
+
+function showReason(text) {
+  $("reasons").append(Object.assign(document.createElement("li"), { textContent: text }));
+}
+
+function missing(kind, { name, reason }) {
   const part = { stt: "Speech is not understood", agent: "Nobody answers", tts: "Answers come in writing only" }[kind];
   return `${part}: ${name} does not work here. ${reason}`;
 }
@@ -346,6 +391,11 @@ $("typing").addEventListener("submit", async (event) => {
   }
   now.typed = connection.send({ type: "text_message", data: text, timestamp: Date.now() });
   if (now.typed) $("words").value = "";
+});
+
+$("settings").addEventListener("toggle", () => {
+  // Who was still starting, or has failed since, is another one now.
+  if ($("settings").open) loadChoices();
 });
 
 showControls(false);
