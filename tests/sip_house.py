@@ -11,7 +11,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.protocol import DatagramProtocol
 from twisted.internet.task import deferLater
 
-from voicemedia.config import Calls, Config, Grpc, History, Limits, Server, Sip, Trunk
+from voicemedia.config import Calls, Config, Grpc, History, Limits, Recording, Server, Sip, Trunk
 from voicemedia.service import MediaServer
 from voicemedia.sip_bridge.bridge import Bridge
 from voicemedia.sip_bridge.rtp_wire import Packet
@@ -19,12 +19,15 @@ from voicemedia.sip_bridge.rtp_wire import Packet
 reactor: Any = twisted_reactor
 
 NO_CALLS = Calls()
+NO_RECORDING = Recording()
 ECHO = Trunk("test", agent="echo", stt="none", tts="none")
 PCMA_SILENCE = b"\xd5" * 160
 
 
 @asynccontextmanager
-async def serving(*trunks: Trunk, calls: Calls = NO_CALLS, **sip: Any) -> AsyncIterator[MediaServer]:
+async def serving(
+    *trunks: Trunk, calls: Calls = NO_CALLS, recording: Recording = NO_RECORDING, **sip: Any
+) -> AsyncIterator[MediaServer]:
     """Run a server on ports the system chooses."""
     settings = Sip(enabled=True, port=0, tls_port=0, rtp_first_port=0, **sip)
     config = Config(
@@ -35,6 +38,7 @@ async def serving(*trunks: Trunk, calls: Calls = NO_CALLS, **sip: Any) -> AsyncI
         routes=(),
         sip=settings,
         calls=calls,
+        recording=recording,
         trunks=trunks or (ECHO,),
     )
     server = MediaServer(config, reactor)

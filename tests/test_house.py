@@ -61,7 +61,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "call": {*SHARED, "turns", "utterance", "speaker", "following", "setting"},
     "ticker": set(),
     "guards": {"interfaces", "errors", "account"},
-    "switchboard": {*SHARED, "call", "guards", "ticker", "setting"},
+    "recording": {"interfaces", "audio", "config", "aside"},
+    "switchboard": {*SHARED, "call", "guards", "ticker", "setting", "recording"},
     "transcribing": {*SHARED, "transcribing"},
     # The streaming API is two doors, WebSocket and HTTP, to the same sessions.
     "protocols": {*SHARED, "protocols", "transcribing"},

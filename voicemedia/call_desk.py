@@ -167,6 +167,13 @@ class CallDesk:
         """Press keys towards somebody's end."""
         self._any(call_id).press(keys)
 
+    def pause_recording(self, call_id: str, paused: bool) -> None:
+        """Leave what is said out of the recording, or no more."""
+        recording = self._switchboard.recordings.get(call_id)
+        if recording is None:
+            raise Unable("this call is not recorded; see [recording]", 409)
+        recording.pause(paused)
+
     def _any(self, call_id: str) -> Switching:
         call, live = self._trunk_call(call_id), self._live(call_id)
         if call is not None:

@@ -25,6 +25,7 @@ from voicemedia.sections import Grpc as Grpc
 from voicemedia.sections import History as History
 from voicemedia.sections import Network as Network
 from voicemedia.sections import Positive as Positive
+from voicemedia.sections import Recording as Recording
 from voicemedia.sections import Section as Section
 from voicemedia.sections import Sip as Sip
 from voicemedia.sections import Stream as Stream
@@ -233,6 +234,7 @@ class Config(Section, frozen=True):
     sip: Sip = Sip()
     calls: Calls = Calls()
     history: History = History()
+    recording: Recording = Recording()
     log: Log = Log()
     stt: Mapping[str, Table] = msgspec.field(default_factory=dict)
     "Recognizers by name: `provider` (default: the name) and the provider's options."

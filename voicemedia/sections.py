@@ -310,3 +310,14 @@ class History(Section, frozen=True):
     "Earlier turns an agent is told of."
     resume_wait_ms: Annotated[int, Meta(ge=0, le=5000)] = 250
     "How long the greeting waits for what is remembered, in ms; then it goes without."
+
+
+class Recording(Section, frozen=True):
+    """Recordings of calls, in stereo: the caller left, us right. See to it that callers know."""
+
+    enabled: bool = False
+    "Whether anything is recorded."
+    folder: str = "var/recordings"
+    "One folder a day in here; files can be read by their owner only, and are never deleted by us."
+    routes: tuple[str, ...] = ()
+    "Paths of the routes whose calls are recorded, `/sip/NAME` for a trunk; empty: all."

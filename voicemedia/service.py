@@ -39,6 +39,7 @@ from voicemedia.protocols.turns_page import TurnsPage
 from voicemedia.protocols.twilio_wire import TWILIO
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
 from voicemedia.recognizers import Recognizers
+from voicemedia.recording import Recorder
 from voicemedia.setting import Setting
 from voicemedia.sip_bridge.bridge import Bridge
 from voicemedia.sip_service import make_bridge
@@ -66,6 +67,8 @@ class MediaServer(MultiService):
         self._ticker = Ticker(reactor, self.metrics.lag, seconds)
         self.history = History(config.history, reactor) if config.history.enabled else None
         self.switchboard = Switchboard(reactor, self._ticker, config.limits, self.history)
+        if config.recording.enabled:
+            self.switchboard.recorder = Recorder(config.recording, reactor, self._ticker.now_ms)
         self.metrics.live_by_route = self.switchboard.live_by_route
         providers.load_plugins(config.server.plugins)
         chosen = providers.load_all(config)
@@ -227,6 +230,8 @@ class MediaServer(MultiService):
             else:
                 maybeDeferred(provider.start).addErrback(self._not_started, key)
         self.gateways.start()
+        if self.switchboard.recorder is not None:
+            self.switchboard.recorder.start()
         if self.sip is not None:
             self.sip.start()
         self.port = self._reactor.listenTCP(server.port, self._site, backlog=server.backlog, interface=server.host)
@@ -299,6 +304,8 @@ class MediaServer(MultiService):
         await self.gateways.stop()
         self._ticker.stop()
         await DeferredList([maybeDeferred(provider.stop) for provider in self._providers.values()], consumeErrors=True)
+        if self.switchboard.recorder is not None:
+            self.switchboard.recorder.stop()
         if self.history is not None:
             await self.history.stop()
         await maybeDeferred(super().stopService)

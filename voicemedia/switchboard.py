@@ -18,6 +18,7 @@ from voicemedia.errors import CallRefused
 from voicemedia.guards import GuardedConversation, GuardedRecognizer
 from voicemedia.interfaces import Agent, CallRecord, Goodbye, Historian, Leg, Listener, Served
 from voicemedia.metrics import Metrics
+from voicemedia.recording import Recorder, Recording
 from voicemedia.setting import Setting
 from voicemedia.ticker import Ticker
 
@@ -132,6 +133,9 @@ class Switchboard:
         "Connections by route; one is at most one call."
         self._ended: OrderedDict[str, Diary] = OrderedDict()
         self._empty: list[Deferred[None]] = []
+        self.recorder: Recorder | None = None
+        self.recordings: dict[str, Recording] = {}
+        "Of live calls, by the call's id."
         self.draining = False
         self.total = 0
         self.refused = 0
@@ -169,16 +173,24 @@ class Switchboard:
         self.total += 1
         self.total_by_route[line.route.path] += 1
         line.setting.metrics.calls_started += 1
+        recorded = self.recorder.record(leg) if self.recorder is not None else None
+        if recorded is not None:
+            leg = recorded[0]
         live = Live(leg)
         try:
             live.call = call = self._make_call(leg, line, live)
         except Exception:
             live.lose()
+            if recorded is not None:
+                recorded[1].end()
             return Nobody(lambda why: self._never_was(why, line.setting.metrics))
         self._live[call] = live
         self._ticker.join(live)
         live.begin()
-        return call
+        if recorded is None or self.recorder is None:
+            return call
+        self.recordings[call.caller.call_id] = recorded[1]
+        return self.recorder.listening(call, recorded[1])
 
     def _make_call(self, leg: Leg, line: Line, live: Live) -> Call:
         setting = line.setting
@@ -205,6 +217,7 @@ class Switchboard:
         if self._live.pop(call, None) is None:
             return
         self.ended_by[why.value] += 1
+        self.recordings.pop(call.caller.call_id, None)
         if live.record is not None:
             live.record.ended(why, call.leg.totals())
         self._ticker.leave(live)

@@ -1,7 +1,7 @@
 """`/calls`: placing, watching, moving and ending calls over HTTP, with a token; and what was said in them.
 
-`GET /calls`, `POST /calls`, `GET|DELETE /calls/ID`, `POST /calls/ID/transfer|hold|resume|dtmf`. Errors are JSON:
-`{"error": {"code", "message"}}`, with `status` and `cause` (Q.850) where a telephone network has refused.
+`GET /calls`, `POST /calls`, `GET|DELETE /calls/ID`, `POST /calls/ID/transfer|hold|resume|dtmf|recording`. Errors are
+JSON: `{"error": {"code", "message"}}`, with `status` and `cause` (Q.850) where a telephone network has refused.
 """
 
 from collections.abc import Callable, Mapping
@@ -73,6 +73,13 @@ class Pressing(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     keys: str
 
 
+class Recorded(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
+    """The body of `POST /calls/ID/recording`."""
+
+    paused: bool
+    "Silence is written from now on, or no more."
+
+
 class Exchange(Protocol):
     """Who knows all calls and can move them; what cannot be done is `Unable`, with a status."""
 
@@ -100,6 +107,9 @@ class Exchange(Protocol):
     def press(self, call_id: str, keys: str) -> None:
         """Press keys towards somebody's end."""
 
+    def pause_recording(self, call_id: str, paused: bool) -> None:
+        """Leave what is said out of the recording, or no more."""
+
 
 class CallsPage(Resource):
     """Answers at and below `/calls`.
@@ -118,6 +128,9 @@ class CallsPage(Resource):
             "hold": lambda call_id, _request: exchange.hold(call_id),
             "resume": lambda call_id, _request: exchange.resume(call_id),
             "dtmf": lambda call_id, request: maybeDeferred(exchange.press, call_id, _body(request, Pressing).keys),
+            "recording": lambda call_id, request: maybeDeferred(
+                exchange.pause_recording, call_id, _body(request, Recorded).paused
+            ),
         }
 
     def render(self, request: Any) -> int:
