@@ -14,15 +14,15 @@ from array import array
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Protocol
 from urllib.parse import urlsplit
 
 import numpy as np
 
 from voicemedia.callers.dialect import Dialect, new_identity
-from voicemedia.callers.numbered import FRAME_BYTES
+from voicemedia.callers.numbered import FRAME_BYTES, NumberedReader
 from voicemedia.callers.process_use import ProcessUse, read_use
-from voicemedia.callers.storm_call import PacketPress, StormCall
+from voicemedia.callers.storm_call import PacketPress, State, StormCall
 from voicemedia.callers.storm_report import StormReport, spread
 from voicemedia.errors import ConfigError
 
@@ -38,7 +38,9 @@ class StormPlan:
     """What to do to the server."""
 
     url: str
-    carrier: Callable[..., Dialect]
+    "Where to call; a SIP storm has the address of the callee here."
+    carrier: Callable[..., Dialect] | None
+    "Whose dialect is spoken over WebSockets; None: it is a SIP storm."
     calls: int
     seconds: float
     "How long all calls are up together, after the ramp."
@@ -67,12 +69,114 @@ class Progress:
     "Sent and not yet back."
 
 
-def run_storm(plan: StormPlan, progress: Callable[[Progress], None] = lambda _: None) -> StormReport:
+class Talker(Protocol):
+    """One call of a storm."""
+
+    number: int
+    fd: int
+    "Its socket, or the one its sound comes by."
+    watched: bool
+    "The poll tells when the socket takes bytes."
+    state: State
+    answered: bool
+    failure: str
+    reader: NumberedReader
+    round_trips_ms: "array[float]"
+    frames_back: int
+    duplicated: int
+
+    @property
+    def frames_sent(self) -> int:
+        """Return how many frames it has sent."""
+
+    @property
+    def stalled(self) -> bool:
+        """Tell whether bytes wait that the socket did not take."""
+
+    def speak(self, now: float) -> None:
+        """Send the next packet."""
+
+    def receive(self, now: float) -> None:
+        """Take what the socket has."""
+
+    def flush(self) -> None:
+        """Send what the socket did not take before."""
+
+    def hang_up(self) -> None:
+        """Say goodbye."""
+
+    def fail(self, reason: str) -> None:
+        """End the call before its time."""
+
+    def close(self) -> None:
+        """Close its socket."""
+
+
+class Ground(Protocol):
+    """How calls come about. What all of them share, such as a socket of signalling, is served here."""
+
+    fds: tuple[int, ...]
+    "Sockets the calls share; readable only."
+
+    def dial(self, number: int) -> Talker:
+        """Begin a call; one that failed at once is closed."""
+
+    def serve(self, now: float) -> None:
+        """Take what came by a shared socket, and let time pass; called every 20 ms at least."""
+
+    def changed(self) -> list[Talker]:
+        """Return the calls whose state `serve` has changed."""
+
+    def close(self) -> None:
+        """Close what is shared."""
+
+
+class WebSocketGround:
+    """Calls over WebSockets, each with all it needs.
+
+    :raises ConfigError: the address is of no use.
+    """
+
+    fds: tuple[int, ...] = ()
+
+    def __init__(self, plan: StormPlan) -> None:
+        parts = urlsplit(plan.url)
+        if parts.scheme != "ws" or not parts.hostname:
+            raise ConfigError(f"--url {plan.url}: a storm needs ws:// and a host (no TLS: it would measure that)")
+        self._plan = plan
+        self._address = _resolve(parts.hostname, parts.port or 80)
+        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        self._host = parts.netloc.rpartition("@")[2]
+        assert plan.carrier is not None
+        self._carrier = plan.carrier
+        self._press = PacketPress(plan.carrier, plan.packet_ms)
+
+    def dial(self, number: int) -> Talker:
+        """Begin to connect."""
+        call = StormCall(number, self._carrier(new_identity()), self._press)
+        call.dial(self._address, self._host, self._target, self._plan.headers)
+        return call
+
+    def serve(self, now: float) -> None:
+        """Nothing is shared."""
+
+    def changed(self) -> list[Talker]:
+        """Nothing is shared."""
+        return []
+
+    def close(self) -> None:
+        """Nothing is shared."""
+
+
+def run_storm(
+    plan: StormPlan, progress: Callable[[Progress], None] = lambda _: None, ground: Ground | None = None
+) -> StormReport:
     """Place the calls, let them talk, hang up; blocks until done.
 
+    :param ground: how calls come about; None: over WebSockets.
     :raises ConfigError: the address or the process id is of no use.
     """
-    storm = _Storm(plan, progress)
+    storm = _Storm(plan, progress, ground or WebSocketGround(plan))
     # Nothing in the loop makes reference cycles; a collection in mid-storm would show up as the server's latency.
     gc.collect()
     gc.disable()
@@ -84,20 +188,14 @@ def run_storm(plan: StormPlan, progress: Callable[[Progress], None] = lambda _: 
 
 
 class _Storm:
-    def __init__(self, plan: StormPlan, progress: Callable[[Progress], None]) -> None:
-        parts = urlsplit(plan.url)
-        if parts.scheme != "ws" or not parts.hostname:
-            raise ConfigError(f"--url {plan.url}: a storm needs ws:// and a host (no TLS: it would measure that)")
-        self._plan = plan
-        self._progress = progress
+    def __init__(self, plan: StormPlan, progress: Callable[[Progress], None], ground: Ground) -> None:
+        self._plan, self._progress, self._ground = plan, progress, ground
         self._progress_at = 0.0
-        self._address = _resolve(parts.hostname, parts.port or 80)
-        self._target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        self._host = parts.netloc.rpartition("@")[2]
         self._poll = select.epoll()
-        self._press = PacketPress(plan.carrier, plan.packet_ms)
-        self._calls: list[StormCall] = []
-        self._by_fd: dict[int, StormCall] = {}
+        for fd in ground.fds:
+            self._poll.register(fd, select.EPOLLIN)
+        self._calls: list[Talker] = []
+        self._by_fd: dict[int, Talker] = {}
         self._schedule: list[tuple[float, int]] = []
         self._lateness_ms = array("d")
         self._failures: Counter[str] = Counter()
@@ -131,21 +229,20 @@ class _Storm:
     def close(self) -> None:
         for call in self._calls:
             call.close()
+        self._ground.close()
         self._poll.close()
 
     def _use(self) -> ProcessUse | None:
         return None if self._plan.pid is None else read_use(self._plan.pid)
 
     def _dial(self) -> None:
-        number = len(self._calls)
-        dialect = self._plan.carrier(new_identity())
-        call = StormCall(number, dialect, self._press)
+        call = self._ground.dial(len(self._calls))
         self._calls.append(call)
-        if call.dial(self._address, self._host, self._target, self._plan.headers):
-            self._by_fd[call.fd] = call
-            self._poll.register(call.fd, select.EPOLLIN | select.EPOLLOUT)
-        else:
+        if call.state == "closed":
             self._ended(call)
+            return
+        self._by_fd[call.fd] = call
+        self._poll.register(call.fd, select.EPOLLIN | (select.EPOLLOUT if call.watched else 0))
 
     def _spin(self, until_s: float, phase: str, until: Callable[[], bool] = lambda: False) -> None:
         """Run the loop until a time, or until a condition that is looked at every 20 ms holds."""
@@ -155,6 +252,7 @@ class _Storm:
             if now >= until_s:
                 return
             if now >= look_at:
+                self._serve_ground(now)
                 if until():
                     return
                 look_at = now + 0.02
@@ -179,37 +277,53 @@ class _Storm:
             heapq.heapreplace(schedule, (due + self._plan.packet_ms / 1000, number))
         return schedule[0][0] if schedule else now + 1.0
 
+    def _serve_ground(self, now: float) -> None:
+        self._ground.serve(now)
+        for call in self._ground.changed():
+            if call.state == "talking":
+                self._begin(call)
+            self._settle(call)
+
+    def _begin(self, call: Talker) -> None:
+        # Calls begin at any time: spread over the packet by the golden ratio, as evenly as can be.
+        phase_ms = self._plan.packet_ms * (1 + call.number * 0.618034 % 1)
+        heapq.heappush(self._schedule, (time.monotonic() + phase_ms / 1000, call.number))
+
     def _serve(self, fd: int, events: int) -> None:
-        call = self._by_fd[fd]
+        if fd in self._ground.fds:
+            self._serve_ground(time.monotonic())
+            return
+        call = self._by_fd.get(fd)
+        if call is None:
+            # Closed by what came just before.
+            return
         was = call.state
         if events & select.EPOLLOUT:
             call.flush()
         if events & ~select.EPOLLOUT:
             call.receive(time.monotonic())
         if was == "dialing" and call.state == "talking":
-            # Calls begin at any time: spread over the packet by the golden ratio, as evenly as can be.
-            phase_ms = self._plan.packet_ms * (1 + call.number * 0.618034 % 1)
-            heapq.heappush(self._schedule, (time.monotonic() + phase_ms / 1000, call.number))
+            self._begin(call)
         self._settle(call)
 
-    def _settle(self, call: StormCall) -> None:
+    def _settle(self, call: Talker) -> None:
         if call.state == "closed":
             self._ended(call)
         else:
             self._watch(call)
 
-    def _watch(self, call: StormCall) -> None:
+    def _watch(self, call: Talker) -> None:
         """Ask to be told when a socket takes bytes again, but only while it has not taken all."""
         if call.stalled != call.watched:
             call.watched = call.stalled
             self._poll.modify(call.fd, select.EPOLLIN | (select.EPOLLOUT if call.stalled else 0))
 
-    def _ended(self, call: StormCall) -> None:
+    def _ended(self, call: Talker) -> None:
         if self._by_fd.pop(call.fd, None) is not None:
             self._poll.unregister(call.fd)
         call.close()
 
-    def _in_state(self, state: str) -> list[StormCall]:
+    def _in_state(self, state: str) -> list[Talker]:
         return [call for call in self._calls if call.state == state]
 
     def _count(self, state: str) -> int:

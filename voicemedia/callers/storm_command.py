@@ -1,4 +1,4 @@
-"""`voicemedia storm smartflo|twilio --calls N --seconds S`: many calls at once, every frame accounted for."""
+"""`voicemedia storm smartflo|twilio|sip --calls N --seconds S`: many calls at once, every frame accounted for."""
 
 import argparse
 import json
@@ -6,14 +6,16 @@ import sys
 from typing import Final
 
 from voicemedia.callers.carriers import CARRIERS, SERVER
+from voicemedia.callers.sip_line import SIP_SERVER
 from voicemedia.callers.storm import Progress, StormPlan, run_storm
 from voicemedia.callers.storm_report import Spread, StormReport
+from voicemedia.callers.storm_sip import SipGround
 from voicemedia.errors import ConfigError
 from voicemedia.one_shot import INTERRUPTED
 
 NOTES: Final = """
-The route must lead to the agent `echo`. Exit status: 0 every frame of every call came back once and whole, 1 not so,
-2 the storm could not begin.
+The route or trunk must lead to the agent `echo`. Exit status: 0 every frame of every call came back once and whole, 1
+not so, 2 the storm could not begin.
 """
 
 
@@ -21,10 +23,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.description = "Place many calls at once against the agent echo; report what became of every 20 ms frame."
     parser.epilog = NOTES
-    parser.add_argument("carrier", choices=sorted(CARRIERS))
+    parser.add_argument("carrier", choices=(*sorted(CARRIERS), "sip"))
     parser.add_argument("--calls", type=_count, default=100, metavar="N", help="default: 100")
     parser.add_argument("--seconds", type=_positive, default=10.0, metavar="S", help="all calls up together (10)")
     parser.add_argument("--url", help=f"default: {SERVER}, the carrier's path and /echo")
+    parser.add_argument("--to", default=SIP_SERVER, metavar="ADDRESS", help=f"of a SIP storm (default: {SIP_SERVER})")
     parser.add_argument("--packet-ms", type=_packet_ms, default=20, metavar="MS", help="a multiple of 20 (20)")
     parser.add_argument("--ramp", type=_positive, default=100.0, metavar="CALLS_PER_S", help="default: 100")
     parser.add_argument("--lead-ms", type=float, default=0.0, metavar="MS", help="taken off every round trip (0)")
@@ -55,9 +58,10 @@ def _packet_ms(text: str) -> int:
 
 def plan(args: argparse.Namespace) -> StormPlan:
     """Make the plan from the arguments."""
-    carrier = CARRIERS[args.carrier]
+    carrier = CARRIERS.get(args.carrier)
+    url = args.to if carrier is None else args.url or f"{SERVER}{carrier.default_path}/echo"
     return StormPlan(
-        url=args.url or f"{SERVER}{carrier.default_path}/echo",
+        url=url,
         carrier=carrier,
         calls=args.calls,
         seconds=args.seconds,
@@ -72,7 +76,8 @@ def run(args: argparse.Namespace) -> int:
     """Let the storm loose; return the exit status."""
     bar = ProgressBar(sys.stderr.isatty())
     try:
-        report = run_storm(plan(args), bar.show)
+        storm = plan(args)
+        report = run_storm(storm, bar.show, SipGround(storm) if args.carrier == "sip" else None)
     except ConfigError as error:
         print(f"voicemedia storm: {error}", file=sys.stderr)
         return 2
