@@ -164,8 +164,13 @@ class DayLog:
         """Whether nothing was logged at all."""
         return not any(self._entries.values())
 
-    def add(self, meal: Meal, entry: Entry) -> int:
-        """Log a food and return its place; one whose amount was still open is completed instead."""
+    def add(self, meal: Meal, entry: Entry, asked: int | None = None) -> int:
+        """Log a food and return its place; one whose amount was still open is completed instead.
+
+        :param asked: place of the food that has just been asked about: named again, it is no second helping.
+        """
+        if asked is not None and self._entries[meal][asked].food == entry.food:
+            return self.change(meal, asked, self._entries[meal][asked].merged(entry))
         place = self.find(meal, entry.food)
         if place is not None and not self._entries[meal][place].amount.said and entry.amount.said:
             return self.change(meal, place, self._entries[meal][place].merged(entry))

@@ -226,17 +226,18 @@ class DietScript:
     # --- acts ---
 
     def _log_foods(self, heard: Heard) -> list[str]:
+        before = self._details[:1] if self.state in (State.AMOUNT, State.PREPARATION) else []
         self._go_to(heard.meal or (Meal.SNACKS if self.state is State.ALL_DONE else self.meal))
+        asked = next((detail.place for detail in before if detail.meal is self.meal), None)
         # Whoever answers a follow-up question with another food does not care for it.
         self._details = [detail for detail in self._details if detail not in self._asked]
-        places = [self.log.add(self.meal, entry) for entry in heard.entries]
+        places = [self.log.add(self.meal, entry, asked) for entry in heard.entries]
         self._newest = (self.meal, places[-1])
         self._open_details(places)
         return [self._one_of(say.NOTED, self._in_words(places))]
 
     def _in_words(self, places: Sequence[int]) -> str:
-        entries = self.log.entries(self.meal)
-        return in_words([entries[place] for place in dict.fromkeys(places)])
+        return in_words([self.log.entries(self.meal)[place] for place in dict.fromkeys(places)])
 
     def _open_details(self, places: Sequence[int]) -> None:
         entries = self.log.entries(self.meal)
@@ -310,8 +311,7 @@ class DietScript:
     def _fill(self, heard: Heard, wordings: Sequence[str] = say.FILLED) -> list[str]:
         detail = self._details.pop(0) if self.state in (State.AMOUNT, State.PREPARATION) else None
         meal, place = (detail.meal, detail.place) if detail else self._newest or (self.meal, -1)
-        entries = self.log.entries(meal)
-        if not 0 <= place < len(entries):
+        if not 0 <= place < len(entries := self.log.entries(meal)):
             return self._rephrase(heard)
         self.log.change(meal, place, entries[place].merged(Entry("", heard.amount, heard.preparation)))
         self._details = [other for other in self._details if self._still_open(other)]
