@@ -41,6 +41,8 @@ class Hidden(str):
 
 
 HIDDEN: Final = Hidden("-")
+JSON: Final = frozenset({str, int, float, bool, type(None)})
+"Written as they are; a line holds hardly anything else."
 
 
 @implementer(ILogObserver)
@@ -105,7 +107,7 @@ class LineObserver:
 
     def _as_json(self, line: Mapping[str, object]) -> bytes:
         try:
-            return self._encode({key: _plain(value) for key, value in line.items()}) + b"\n"
+            return self._encode({k: v if type(v) in JSON else _plain(v) for k, v in line.items()}) + b"\n"
         except (UnicodeEncodeError, OverflowError):
             # A lone surrogate or a number beyond 64 bits: rare, and no reason to lose the line.
             safe = {key: str(value).encode("utf-8", "backslashreplace").decode() for key, value in line.items()}
@@ -113,9 +115,8 @@ class LineObserver:
 
 
 def _without_personal(event: LogEvent) -> LogEvent:
-    if any(key.startswith("pii_") for key in event):
-        return {key: HIDDEN if key.startswith("pii_") else value for key, value in event.items()}
-    return event
+    hidden = {key: HIDDEN for key in event if key[:4] == "pii_"}
+    return {**event, **hidden} if hidden else event
 
 
 def _message(event: LogEvent) -> str:

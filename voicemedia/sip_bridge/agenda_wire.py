@@ -1,7 +1,7 @@
 """What is due when, for many timed things at once."""
 
 import heapq
-from typing import Generic, Protocol, TypeVar
+from typing import Final, Generic, Protocol, TypeVar
 
 
 class Timed(Protocol):
@@ -13,6 +13,9 @@ class Timed(Protocol):
 
 
 T = TypeVar("T", bound=Timed)
+
+SPARE: Final = 64
+"Wrong notes that do not matter."
 
 
 class Agenda(Generic[T]):
@@ -35,14 +38,21 @@ class Agenda(Generic[T]):
             self._noted[thing] = due_ms
             self._serial += 1
             heapq.heappush(self._notes, (due_ms, self._serial, thing))
+            if len(self._notes) > SPARE + 2 * len(self._noted):
+                self._tidy()
 
     @property
     def next_due_ms(self) -> int | None:
         """When the first thing is due, None when none is."""
-        notes = self._notes
-        while notes and notes[0][2].next_due_ms != notes[0][0]:
+        notes, noted = self._notes, self._noted
+        while notes and noted.get(notes[0][2]) != notes[0][0]:
             heapq.heappop(notes)
         return notes[0][0] if notes else None
+
+    def _tidy(self) -> None:
+        """Throw away the wrong notes: one about a session timer would keep its call for half an hour."""
+        self._notes = [note for note in self._notes if self._noted.get(note[2]) == note[0]]
+        heapq.heapify(self._notes)
 
     def take(self, now_ms: int) -> T | None:
         """Take out the first thing that is due; it must be noted again."""

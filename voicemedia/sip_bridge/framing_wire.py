@@ -10,7 +10,7 @@ from typing import Final
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.grammar_wire import SPACE, is_token
-from voicemedia.sip_bridge.headers_wire import Headers
+from voicemedia.sip_bridge.headers_wire import Headers, is_usual
 from voicemedia.sip_bridge.sip_wire import VERSION, Request, Response
 
 MESSAGE_LIMIT: Final = 65536
@@ -110,10 +110,12 @@ def _fields(lines: list[str]) -> tuple[Headers, str]:
             fields[-1] = (name, f"{value}\r\n{line}" if value else line.strip(SPACE))
             continue
         name, colon, value = line.partition(":")
-        name = name.rstrip(SPACE)
-        if not colon or not is_token(name):
-            trouble = trouble or "bad_header_line"
-            continue
+        # What has been a header before needs no second look: 4 us a message.
+        if not colon or not is_usual(name):
+            name = name.rstrip(SPACE)
+            if not colon or not is_token(name):
+                trouble = trouble or "bad_header_line"
+                continue
         fields.append((name, value.strip(SPACE)))
     return Headers(fields[:FIELD_LIMIT]), trouble or _excess(fields, lines)
 

@@ -296,8 +296,8 @@ class Negotiation:
         if said != self._said:
             self._version += 1
             self._said = said
-        body.lines[:0] = [("v", "0"), ("o", f"- {self.session_id} {self._version} {address}")]
-        return body.encode()
+        head = Session([("v", "0"), ("o", f"- {self.session_id} {self._version} {address}")])
+        return f"{head}{said}".encode("utf-8", "surrogateescape")
 
 
 def _direction(sending: bool, receiving: bool) -> str:

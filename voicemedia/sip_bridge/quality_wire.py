@@ -62,7 +62,9 @@ class Quality:
         return write_rtcp(self._report(sender, now_ms), Name(self._ssrc, self._cname))
 
     def goodbye(self, sender: RtpSender, now_ms: int) -> bytes:
-        """Return the last report, with a BYE."""
+        """Return the last report, with a BYE; nothing from whom nothing was ever heard (section 6.3.7)."""
+        if not sender.packets and self._due_ms is None:
+            return b""
         return write_rtcp(self._report(sender, now_ms), Name(self._ssrc, self._cname), Bye((self._ssrc,)))
 
     def _report(self, sender: RtpSender, now_ms: int) -> Report:

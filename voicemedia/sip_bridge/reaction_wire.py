@@ -118,8 +118,8 @@ _VIEWS: Final[tuple[tuple[str, Callable[[Request], object]], ...]] = (
     ("To", lambda request: request.recipient),
     ("Max-Forwards", lambda request: "max-forwards" in request.headers and request.headers.one("max-forwards")),
     ("Contact", lambda request: request.method != "INVITE" or "contact" not in request.headers or request.contact),
-    ("Record-Route", lambda request: request.addresses("record-route")),
-    ("Require", lambda request: request.headers.tokens("require")),
+    ("Record-Route", lambda request: "record-route" in request.headers and request.addresses("record-route")),
+    ("Require", lambda request: "require" in request.headers and request.headers.tokens("require")),
 )
 
 
@@ -163,7 +163,7 @@ def _target(request: Request, abilities: Abilities) -> Refusal | None:
 
 def _required(request: Request, abilities: Abilities) -> Refusal | None:
     """Refuse unknown extensions; Require says nothing in ACK and CANCEL (RFC 3261, section 8.2.2.3)."""
-    if request.method in ("ACK", "CANCEL"):
+    if request.method in ("ACK", "CANCEL") or "require" not in request.headers:
         return None
     unknown = [
         name
@@ -196,9 +196,9 @@ def _optional(request: Request) -> bool:
 
 def _acceptable(request: Request, abilities: Abilities) -> Refusal | None:
     """Refuse an INVITE whose sender could not read our SDP."""
-    accepted = request.headers.all("accept")
-    if request.method != "INVITE" or not accepted:
+    if request.method != "INVITE" or "accept" not in request.headers:
         return None
+    accepted = request.headers.all("accept")
     ranges = {piece.partition(";")[0].strip(SPACE).lower() for value in accepted for piece in split_list(value)}
     wanted = {*abilities.accept, "application/*", "*/*", "*"}
     return None if ranges & wanted or not ranges else Refusal("nothing_acceptable", 406)

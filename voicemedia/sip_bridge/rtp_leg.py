@@ -363,7 +363,7 @@ class RtpLeg:
 
     def _send_rtcp(self, packet: bytes) -> None:
         agreement, latch = self._agreement, self._latch
-        if agreement is None or latch is None:
+        if agreement is None or latch is None or not packet:
             return
         wire = self._security.protect(packet, RTP if agreement.rtcp_mux else RTCP, rtcp=True)
         if wire is None:

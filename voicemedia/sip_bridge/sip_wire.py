@@ -95,7 +95,7 @@ class CSeq:
 
 @dataclass(slots=True)
 class Message:
-    """What requests and responses share. The typed views read the headers anew at each use."""
+    """What requests and responses share, with typed views of the headers."""
 
     headers: Headers = field(default_factory=Headers)
     body: bytes = b""
@@ -116,25 +116,22 @@ class Message:
     @property
     def sender(self) -> Address:
         """The From header."""
-        return Address.parse(self.headers.one("from"))
+        return self.headers.view("from", Address.parse)
 
     @property
     def recipient(self) -> Address:
         """The To header."""
-        return Address.parse(self.headers.one("to"))
+        return self.headers.view("to", Address.parse)
 
     @property
     def call_id(self) -> str:
         """The Call-ID, byte for byte."""
-        call_id = self.headers.one("call-id")
-        if not call_id or " " in call_id:
-            raise WireError("bad_call_id", call_id[:80])
-        return call_id
+        return self.headers.view("call-id", _call_id)
 
     @property
     def cseq(self) -> CSeq:
         """The CSeq header."""
-        return CSeq.parse(self.headers.one("cseq"))
+        return self.headers.view("cseq", CSeq.parse)
 
     @property
     def contacts(self) -> list[Address]:
@@ -190,13 +187,18 @@ class Message:
 
     def _encode(self, start: str) -> bytes:
         lines = [start]
+        headers = self.headers
         # The length is ours to say: the body may have been cut to what the datagram held.
-        lines += [f"{name}: {value}" for name, value in self.headers.fields if name.lower() not in _LENGTH]
+        if "content-length" in headers:
+            lines += [f"{name}: {value}" for name, value in headers.fields if name.lower() not in _LENGTH]
+        else:
+            lines += [f"{name}: {value}" for name, value in headers.fields]
         lines.append(f"Content-Length: {len(self.body)}\r\n\r\n")
         return "\r\n".join(lines).encode("utf-8", "surrogateescape") + self.body
 
 
 _LENGTH: Final = ("content-length", "l")
+_COPIED: Final = ("via", "from", "to", "call-id", "cseq")
 
 
 @dataclass(slots=True)
@@ -220,13 +222,11 @@ class Request(Message):
 
         Whatever of Via, From, To, Call-ID and CSeq is missing or broken is left out or copied as it is.
         """
-        headers = Headers()
-        for key in ("via", "from", "to", "call-id", "cseq"):
-            headers.extend(self.headers.raw(key))
-        if 100 < status < 300:
-            headers.extend(self.headers.raw("record-route"))
+        ours = self.headers
+        keys = _COPIED if not 100 < status < 300 else (*_COPIED, "record-route")
+        headers = Headers([field for key in keys for field in ours.raw(key)])
         if status == 100:
-            headers.extend(self.headers.raw("timestamp"))
+            headers.extend(ours.raw("timestamp"))
         elif to_tag:
             _tag(headers, to_tag)
         return Response(headers, status=status, reason=reason or REASONS.get(status, ""))
@@ -243,6 +243,12 @@ class Response(Message):
     def encode(self) -> bytes:
         """Return the bytes to send."""
         return self._encode(f"{self.version} {self.status} {self.reason}")
+
+
+def _call_id(text: str) -> str:
+    if not text or " " in text:
+        raise WireError("bad_call_id", text[:80])
+    return text
 
 
 def _tag(headers: Headers, tag: str) -> None:

@@ -348,7 +348,7 @@ def _stamp(request: Request, flow: Flow) -> None:
     except WireError:
         return
     stamped = via.stamped(*flow.peer)
-    if stamped != via:
+    if stamped is not via:
         request.headers.replace("via", ",".join([str(stamped), *rest]))
 
 

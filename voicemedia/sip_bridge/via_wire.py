@@ -72,11 +72,11 @@ class Via:
         """
         params = self.params
         asked = "rport" in params
+        if not asked and self.host.strip("[]").lower() == host.lower():
+            return self
         if asked:
             params = params.with_("rport", str(port))
-        if asked or self.host.strip("[]").lower() != host.lower():
-            params = params.with_("received", host)
-        return replace(self, params=params)
+        return replace(self, params=params.with_("received", host))
 
     @property
     def reply_to(self) -> tuple[str, int]:
