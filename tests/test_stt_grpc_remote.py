@@ -1,20 +1,22 @@
 """Recognizer `grpc`: segments on a fake clock, then against a real gRPC server on the asyncio thread."""
 # mypy: disallow-untyped-calls=False
 
-from typing import Any
+from typing import Any, cast
 
 import grpc
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail, succeed
 from twisted.internet.task import Clock
 
 from tests.hearing import Notes, speak
 from tests.in_reactor import in_reactor
+from tests.scripted_ears import ScriptedRecognizer
 from voicemedia.audio.g711 import decode_mulaw, encode_mulaw
 from voicemedia.errors import ProviderError
 from voicemedia.proto import audio_stream_pb2 as pb
 from voicemedia.proto.audio_stream_pb2_grpc import SpeechToTextServicer, add_SpeechToTextServicer_to_server
 from voicemedia.providers import load
+from voicemedia.stt.failover import Lineup, Place
 from voicemedia.stt.grpc_remote import GrpcRecognizer, Options, missing
 from voicemedia.stt.segments import Segment, SegmentRecognition, Understood
 from voicemedia.threads import loop_thread
@@ -261,6 +263,44 @@ async def test_a_refusal_for_good_is_told_with_its_code(code: Any) -> None:
         assert error is not None
         assert (error.code, error.retryable, str(error)) == (code.name.lower(), False, f"{code.name}: refused")
         assert served.recognizer.trouble == str(error)
+
+
+class Line:
+    """In place of the asyncio thread: every segment fails while `error` is set."""
+
+    def __init__(self) -> None:
+        self.error: ProviderError | None = None
+        self.asked = 0
+
+    def hold(self) -> None: ...
+
+    def ask(self, work: Any, *args: Any) -> Deferred[Any]:
+        self.asked += bool(args)
+        if args and self.error is not None:
+            return fail(self.error)
+        return succeed(Understood("ban", args[0].last, 0.5) if args else None)
+
+
+def test_a_server_that_has_recovered_is_preferred_again_without_anybody_asking_it() -> None:
+    clock, line = Clock(), Line()
+    recognizer = GrpcRecognizer(Options(patience_s=1), clock, cast(Any, line), lambda: 0.0)
+    recognizer.start()
+    places = [Place(recognizer, name="first"), Place(ScriptedRecognizer(clock), name="second")]
+    lineup = Lineup(places, clock.seconds)
+    line.error = ProviderError("the server is gone", code="unavailable")
+    lineup.listen(places[0], 8000, notes := Notes())
+    recognition = recognizer.listen(8000, notes)
+    for _ in range(30):
+        recognition.onset()
+        recognition.feed(FRAME * 10)
+        clock.advance(0.1)
+    assert str(notes.error) == "the server is gone"
+    asked, line.error = line.asked, None
+    assert recognizer.trouble == "the server is gone"
+    assert [place.name for place in lineup.candidates()] == ["second", "first"]
+    clock.advance(20)
+    assert [place.name for place in lineup.candidates()] == ["first", "second"]
+    assert line.asked == asked
 
 
 @in_reactor

@@ -12,6 +12,7 @@ from voicemedia.stt.windows import Sizes, Window, Windows
 from voicemedia.stt.words import HeardWord
 from voicemedia.web.backoff import Backoff
 from voicemedia.web.posting import Poster, Upload
+from voicemedia.web.trouble import Trouble
 
 Question = tuple[list[tuple[str, str]], Upload]
 "The fields of a form, and the sound."
@@ -72,11 +73,16 @@ class AskedRecognizer:
     def __init__(self, service: Service, reactor: Any, random: Callable[[], float]) -> None:
         self.name, self.languages = service.name, service.languages
         self.traits = Traits(usd_per_hour=service.options.usd_per_hour)
-        self.trouble = ""
+        self._news = Trouble(reactor.seconds)
         self._service, self._reactor = service, reactor
         self._poster = Poster(reactor, service.options.timeout_s)
         self._backoff = Backoff(random)
         self._headers: dict[str, str] = {}
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot serve: what went wrong a short while ago; empty: it may be tried."""
+        return self._news.text
 
     def start(self) -> Deferred[None]:
         """Read the key; connections open when there is something to ask."""
@@ -104,7 +110,7 @@ class AskedRecognizer:
         except WireError as error:
             raise ProviderError(f"cannot read the answer: {error}") from error
         except ProviderError as error:
-            self.trouble = str(error)
+            self._news.failed(error)
             raise
-        self.trouble = ""
+        self._news.served()
         return words

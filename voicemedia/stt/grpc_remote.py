@@ -22,6 +22,7 @@ from voicemedia.interfaces import Hearing, Recognition, Recognizer, Traits
 from voicemedia.stt.segments import Segment, SegmentRecognition, Understood
 from voicemedia.threads import LoopThread, loop_thread
 from voicemedia.web.backoff import Backoff
+from voicemedia.web.trouble import Trouble
 
 METHOD: Final = "/real_time_processing.SpeechToText/TranscribeAudioSegment"
 FATAL: Final = frozenset(
@@ -96,8 +97,13 @@ class GrpcRecognizer:
         self._thread = thread
         self._backoff = Backoff(random)
         self._remote: Remote | None = None
-        self.trouble = ""
+        self._news = Trouble(reactor.seconds)
         self.traits = Traits(usd_per_hour=options.usd_per_hour)
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot serve: what went wrong a short while ago; empty: it may be tried."""
+        return self._news.text
 
     def start(self) -> Deferred[None]:
         """Start the thread and make the channel, which connects when it is used."""
@@ -134,9 +140,9 @@ class GrpcRecognizer:
         try:
             answer = await self._thread.ask(self._remote.transcribe, segment)
         except ProviderError as error:
-            self.trouble = str(error)
+            self._news.failed(error)
             raise
-        self.trouble = ""
+        self._news.served()
         return answer
 
 

@@ -17,6 +17,7 @@ from voicemedia.stt.scribe_session import Manners, ScribeSession
 from voicemedia.stt.scribe_wire import realtime_url
 from voicemedia.stt.spoken import SCRIBE, first
 from voicemedia.web.backoff import Backoff
+from voicemedia.web.trouble import Trouble
 from voicemedia.web.websocket_client import Link, Talk, open_websocket
 
 VAD_GRACE_S: Final = 1.5
@@ -61,16 +62,21 @@ class ScribeRealtimeRecognizer:
     """
 
     name = "scribe_realtime"
-    trouble = ""
 
     def __init__(self, options: Options, reactor: Any, random: Callable[[], float]) -> None:
         self._options = options
         self._reactor = reactor
+        self._news = Trouble(reactor.seconds)
         self._backoff = Backoff(random)
         self._headers: dict[str, str] = {}
         self._sessions: set[ScribeSession] = set()
         self.traits = Traits(usd_per_hour=options.usd_per_hour)
         self.languages = first(options.language, SCRIBE)
+
+    @property
+    def trouble(self) -> str:
+        """Why it cannot serve: what went wrong a short while ago; empty: it may be tried."""
+        return self._news.text
 
     def start(self) -> Deferred[None]:
         """Read the key."""
@@ -104,14 +110,11 @@ class ScribeRealtimeRecognizer:
             return open_websocket(self._reactor, url, self._headers, talk)
 
         session = ScribeSession(self._reactor, manners, connect, self._backoff, hearing)
-        session.on_trouble = self._note
+        session.news = self._news
         session.on_close = lambda: self._sessions.discard(session)
         self._sessions.add(session)
         session.begin()
         return session
-
-    def _note(self, trouble: str) -> None:
-        self.trouble = trouble
 
     def _query(self, manners: Manners) -> list[tuple[str, str]]:
         options = self._options

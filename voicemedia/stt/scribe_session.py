@@ -23,6 +23,7 @@ from voicemedia.stt.preroll import Preroll
 from voicemedia.stt.scribe_wire import PCM_RATES_HZ, Message, audio_message, error_of, read_message, words_of
 from voicemedia.stt.words import transcript_of
 from voicemedia.web.backoff import Backoff
+from voicemedia.web.trouble import Trouble
 from voicemedia.web.websocket_client import Link, Talk
 
 LEAST_COMMIT_MS: Final = 320
@@ -118,7 +119,8 @@ class ScribeSession:
         "The service has made a final since the utterance began."
         self._overdue: IDelayedCall | None = None
         self._idle: IDelayedCall | None = None
-        self.on_trouble: Callable[[str], None] = lambda trouble: None
+        self.news = Trouble(reactor.seconds)
+        "Takes note of failures and of answers."
         self.on_close: Callable[[], None] = lambda: None
 
     # --- Recognition ---
@@ -238,7 +240,7 @@ class ScribeSession:
                 billed_s=self._sent / self._bytes_per_ms / 1000,
             )
         )
-        self.on_trouble("")
+        self.news.served()
         self._watch()
 
     def _refused(self, kind: str, error: ProviderError) -> None:
@@ -275,7 +277,7 @@ class ScribeSession:
 
     def _fail(self, error: ProviderError) -> None:
         hearing = self._hearing
-        self.on_trouble(str(error))
+        self.news.failed(error)
         self.close()
         if hearing is not None:
             hearing.deaf(error)
