@@ -8,7 +8,7 @@ which may be ours or somebody else's.
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass, field
 from tempfile import TemporaryDirectory
 from typing import Any, Final
@@ -19,6 +19,7 @@ from grpc_reflection.v1alpha import reflection
 
 from voicemedia.config import Grpc, Secret
 from voicemedia.errors import WireError
+from voicemedia.gateway.relay import Forward, Relay
 from voicemedia.gateway.segment_wire import read_segment
 from voicemedia.gateway.session import Refused, Reply
 from voicemedia.gateway.sessions import GatewaySessions, refusal_of
@@ -89,7 +90,7 @@ class StreamIngest(pb_grpc.StreamIngestServicer):
 
     def __init__(
         self,
-        forward: Callable[[pb.AudioSegment], Awaitable[Any]],
+        forward: Forward,
         stream: Callable[[AsyncIterator[pb.AudioSegment], Context], Awaitable[None]],
     ) -> None:
         self._forward, self._stream = forward, stream
@@ -184,6 +185,9 @@ class Servers:
         self._running: list[Any] = []
         self._health: list[health.aio.HealthServicer] = []
         self._channel: Any = None
+        self._hand_on: Forward
+        self._partings: set[asyncio.Task[None]] = set()
+        "What nobody waits for, and would be forgotten half done."
         self._private: PrivateSocket | None = None
         self._streams = 0
         self.ingest_port = self.speech_port = 0
@@ -201,7 +205,8 @@ class Servers:
                 self._config.speech_port,
                 lambda server: pb_grpc.add_SpeechToTextServicer_to_server(speech, server),
             )
-            ingest = StreamIngest(self._forward(), self._stream)
+            self._hand_on = self._forward()
+            ingest = StreamIngest(self._hand_on, self._stream)
             self.ingest_port = await self._serve(
                 INGEST,
                 self._config.ingest_port,
@@ -255,7 +260,7 @@ class Servers:
             await checks.set(each, health_pb2.HealthCheckResponse.SERVING)
         return int(bound)
 
-    def _forward(self) -> Callable[[pb.AudioSegment], Awaitable[Any]]:
+    def _forward(self) -> Forward:
         """Open the one channel to the speech service."""
         config, keys = self._config, self._keys
         target = config.speech_target or self._own_address()
@@ -277,14 +282,14 @@ class Servers:
         return f"[{host}]:{self.speech_port}" if ":" in host else f"{host}:{self.speech_port}"
 
     async def _stream(self, requests: AsyncIterator[pb.AudioSegment], context: Context) -> None:
-        if self._config.speech_target:
-            message = "IngestAudio needs this server's own recognizers; it hands segments to another server"
-            await refuse(context, Refused("UNIMPLEMENTED", message))
         if self._streams >= self._config.max_streams:
             message = f"{self._streams} streams are open; grpc.max_streams is {self._config.max_streams}"
             await refuse(context, Refused("RESOURCE_EXHAUSTED", message))
         self._streams += 1
         try:
+            if self._config.speech_target:
+                await Relay(self._hand_on, self._part, self._max_s).run(requests, context.write)
+                return
             call = StreamCall(self._thread, self._sessions)
             await call.run(
                 (read_segment(request, self._max_s) async for request in requests), context.write, message_of
@@ -295,6 +300,15 @@ class Servers:
             await refuse(context, refused)
         finally:
             self._streams -= 1
+
+    def _part(self, last: pb.AudioSegment) -> None:
+        async def hand_on() -> None:
+            with suppress(grpc.aio.AioRpcError):
+                await self._hand_on(last)
+
+        parting = asyncio.create_task(hand_on())
+        self._partings.add(parting)
+        parting.add_done_callback(self._partings.discard)
 
     async def unready(self) -> None:
         """Let health checks say that no new sessions are welcome."""
