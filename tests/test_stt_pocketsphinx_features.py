@@ -20,7 +20,8 @@ from voicemedia.agent.diet_table import State
 from voicemedia.audio.pcm import lin2ulaw, ulaw2lin
 from voicemedia.audio.resample import Resampler
 from voicemedia.stt.pocketsphinx_decoders import DICTATION, Decoders
-from voicemedia.stt.pocketsphinx_features import CEPSTRA, FRAMES_PER_S, Features, Quieter, Spectra, to_cepstra
+from voicemedia.stt.pocketsphinx_features import FRAMES_PER_S, Features, Quieter, Spectra
+from voicemedia.stt.pocketsphinx_model import CEPSTRA, to_cepstra
 from voicemedia.stt.pocketsphinx_wire import Setup
 
 ROOT: Final = Path(__file__).parent

@@ -76,12 +76,10 @@ def wav(name: str) -> str:
     return str(SPEECH / f"{name}.wav")
 
 
-# The clearest of the voices: what is tried here is the server, not the recognizer.
-BREAKFAST = str(CHECKOUT / "examples" / "breakfast.wav")
 BAD_NETWORK = ("--loss", "0.02", "--jitter-ms", "40", "--reorder", "0.02", "--duplicate", "0.01")
 CALLS = {
-    "plain": (BREAKFAST, wav("chicken_and_rice")),
-    **{f"bad network {seed}": (BREAKFAST, *BAD_NETWORK, "--seed", seed) for seed in "123"},
+    "plain": (wav("two_eggs"), wav("chicken_and_rice")),
+    **{f"bad network {seed}": (wav("two_eggs"), *BAD_NETWORK, "--seed", seed) for seed in "123"},
     "barge-in": (wav("two_eggs"), wav("chicken_and_rice"), wav("two_eggs"), "--barge-in-after", "1200"),
 }
 
@@ -125,7 +123,7 @@ def test_a_caller_who_speaks_over_us_silences_us(told: dict[str, dict[str, Any]]
 
 def test_recognizers_killed_in_mid_sentence_cost_no_word(server: Server, tmp_path: Path) -> None:
     before = frames_in(server)
-    call = server.calls(BREAKFAST, "--wait-greeting", "0.5", "--record", str(tmp_path / "heard.wav"))
+    call = server.calls(wav("two_eggs"), "--wait-greeting", "0.5", "--record", str(tmp_path / "heard.wav"))
     while frames_in(server) < before + 1500 // 20:
         pass
     for pid in server.children("pocketsphinx_worker"):

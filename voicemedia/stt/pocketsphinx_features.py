@@ -4,26 +4,24 @@ The model's own front end is here again (`fe_sigproc.c` and `fe_noise.c` of Pock
 two), because two things cannot be done behind it:
 
 * The mean of a caller's speech is taken off. The decoder, fed as a stream, takes off the same constant from everybody.
-* Telephone sound ends at 3.4 kHz, the model at 6.8. What is missing above is estimated from what is there below, by the
-  regression that the model's own 5376 Gaussians (cepstra of many hours of human speech) imply. No sound is made up,
-  only 5 of 25 energies, and no data other than the model is needed.
+  What a first second holds is as much its words as its voice and line, so each sound is compared with what the model
+  expects of such sounds (`pocketsphinx_model`), and only what is left over counts as voice and line.
+* Telephone sound ends at 3.4 kHz, the model at 6.8. What is missing above is estimated from what is there below, again
+  by the model's own Gaussians. No sound is made up, only 5 of 25 energies.
 """
 
-import struct
 from functools import cache
 from typing import Final
 
 import numpy as np
-import pocketsphinx
 from numpy.typing import NDArray
+
+from voicemedia.stt.pocketsphinx_model import FILTERS, speech, to_energies
 
 Block = NDArray[np.float64]
 
-FILTERS: Final = 25
-CEPSTRA: Final = 13
 LOWEST_HZ: Final = 130.0
 HIGHEST_HZ: Final = 6800.0
-LIFTER: Final = 22
 PRE_EMPHASIS: Final = 0.97
 FRAMES_PER_S: Final = 100
 WINDOW_S: Final = 0.025625
@@ -31,8 +29,6 @@ FFT: Final = 512
 "Points at 16 kHz, half of them at 8: the same 31.25 Hz apart."
 ON_THE_LINE: Final = slice(0, 20)
 "Filters with enough of a telephone line in them: centers from 203 to 3813 Hz."
-DOUBT: Final = 0.3
-"Added to the variance of an energy (log) on the line: keeps the estimate from leaning on small differences."
 
 HOLD: Final = 100
 "Frames looked at before the first is given out: 400 ms of pre-roll and the first 600 ms of speech."
@@ -40,10 +36,12 @@ LOOK_BACK: Final = 1000
 "Frames of this utterance the mean is taken of."
 USUAL: Final = (40.0, 3.0, -1.0)
 "The first of the mean cepstra, where nobody has spoken yet (`cmninit`)."
-USUAL_SHAPE: Final = 200
-"Frames the usual mean's shape counts for: what a first second of speech holds is as much its words as its voice."
-USUAL_LEVEL: Final = 50
+USUAL_SHAPE: Final = 20
+"Frames the usual mean's shape counts for."
+USUAL_LEVEL: Final = 10
 "And its level: lines differ in it more than in shape."
+ROUNDS: Final = 4
+"Times the first mean is estimated anew, the sounds being known better each time."
 REMEMBERED: Final = 300
 "Speech frames of the caller's earlier utterances that count, at most: a `yes` alone is no fair sample of a voice."
 LOUD: Final = 6.0
@@ -61,39 +59,6 @@ def mel_bank() -> Block:
     hz = np.arange(FFT // 2 + 1)[:, None] * step_hz
     slopes = np.minimum((hz - left) / (center - left), (right - hz) / (right - center))
     return np.asarray(np.maximum(slopes, 0) * 2 / (right - left))
-
-
-@cache
-def to_cepstra() -> Block:
-    """Return the matrix from log energies to liftered cepstra."""
-    order = np.arange(CEPSTRA)[:, None]
-    cosines = np.sqrt(2 / FILTERS) * np.cos(np.pi * order * (np.arange(FILTERS) + 0.5) / FILTERS)
-    cosines[0] = np.sqrt(1 / FILTERS)
-    return np.asarray(cosines * (1 + LIFTER / 2 * np.sin(order * np.pi / LIFTER)))
-
-
-def _gaussians(name: str) -> Block:
-    """Read one side (`means`, `variances`) of the model's Gaussians of static cepstra, one a row."""
-    with open(pocketsphinx.get_model_path(f"en-us/en-us/{name}"), "rb") as file:
-        raw = file.read()
-    at = raw.index(b"endhdr\n") + len(b"endhdr\n")
-    magic, books, streams, densities = struct.unpack_from("<4i", raw, at)
-    assert magic == 0x11223344, "a model of the other byte order"
-    values = np.frombuffer(raw, "<f4", offset=at + 4 * (5 + streams))
-    return values[: books * streams * densities * CEPSTRA].reshape(books, streams, -1)[:, 0].reshape(-1, CEPSTRA)
-
-
-@cache
-def from_the_line() -> Block:
-    """Return the matrix from the log energies a telephone line passes to cepstra, all without their mean."""
-    means = _gaussians("means").astype(float)
-    moments = means.T @ means / len(means) + np.diag(_gaussians("variances").mean(axis=0))
-    back = np.linalg.pinv(to_cepstra())
-    energies = back @ moments @ back.T
-    heard = energies[ON_THE_LINE, ON_THE_LINE]
-    every = np.linalg.solve(heard + DOUBT * np.eye(len(heard)), energies[ON_THE_LINE])
-    every[:, ON_THE_LINE] = np.eye(len(heard))
-    return np.asarray(to_cepstra() @ every.T)
 
 
 class Spectra:
@@ -178,55 +143,68 @@ class Features:
     def __init__(self, rate_hz: int) -> None:
         self._rate_hz = rate_hz
         self._heard = slice(0, FILTERS) if rate_hz == 16000 else ON_THE_LINE
-        self._matrix = to_cepstra() if rate_hz == 16000 else from_the_line()
-        self._filters = self._matrix.shape[1]
-        usual = np.linalg.pinv(to_cepstra())[self._heard, : len(USUAL)] @ np.array(USUAL)
+        self._speech = speech(self._heard.start, self._heard.stop)
+        self._filters = self._heard.stop - self._heard.start
+        usual = to_energies()[self._heard, : len(USUAL)] @ np.array(USUAL)
         self._usual_level = usual.mean()
         self._usual_shape = usual - self._usual_level
-        self._sum: Block = np.zeros(self._filters)
-        self._count = 0
-        self._utterance: Block = np.zeros((0, self._filters))
+        self._none: Block = np.zeros((0, self._filters))
+        self._sum, self._count = self._none.sum(axis=0), 0.0
+        "Of the speech frames of earlier utterances: what the model had not expected, and how many."
+        self._utterance = self._beyond = self._none
         self.begin()
 
     def begin(self) -> None:
         """Begin an utterance; what was learned from those before it stays."""
-        speech = self._speech()
-        self._sum, self._count = self._sum + speech.sum(axis=0), self._count + len(speech)
+        beyond = self._beyond[_loud(self._utterance)]
+        self._sum, self._count = self._sum + beyond.sum(axis=0), self._count + len(beyond)
         if self._count > REMEMBERED:
             self._sum, self._count = self._sum * (REMEMBERED / self._count), REMEMBERED
         self._spectra, self._quieter = Spectra(self._rate_hz), Quieter(self._filters)
-        self._utterance = self._utterance[:0]
-        self._held = self._utterance
-        "Log energies not yet given out."
-        self._begun = False
+        self._held = self._utterance = self._beyond = self._none
+        "Log energies not yet given out; given out; of those the part that the model had not expected."
 
     def feed(self, pcm: bytes) -> bytes:
         """Take whole samples; return cepstra that are ready, 13 little-endian floats each."""
         energies = self._spectra.feed(pcm)[:, self._heard]
-        logs = np.log(self._quieter.feed(energies) + 1e-4)
-        self._utterance = np.concatenate((self._utterance, logs))[-LOOK_BACK:]
-        self._held = np.concatenate((self._held, logs))
-        self._begun = self._begun or len(self._held) >= HOLD
-        return self.finish() if self._begun else b""
+        self._held = np.concatenate((self._held, np.log(self._quieter.feed(energies) + 1e-4)))
+        return self.finish() if len(self._utterance) or len(self._held) >= HOLD else b""
 
     def finish(self) -> bytes:
         """Return the cepstra still held, at the end of an utterance."""
-        held, self._held = self._held, self._held[:0]
+        held, self._held = self._held, self._none
         if not len(held):
             return b""
-        return bytes(((held - self._mean()) @ self._matrix.T).astype("<f4"))
+        if not len(self._utterance):
+            self._mean = self._first_mean(held[_loud(held)])
+        clear = held - self._mean
+        expected = self._speech.expect(clear)
+        beyond = held - self._speech.heard(expected)
+        self._utterance = np.concatenate((self._utterance, held))[-LOOK_BACK:]
+        self._beyond = np.concatenate((self._beyond, beyond))[-LOOK_BACK:]
+        self._mean = self._weigh(self._beyond[_loud(self._utterance)])
+        return self._speech.complete(clear, expected).astype("<f4").tobytes()
 
-    def _mean(self) -> Block:
-        speech = self._speech()
-        count = self._count + len(speech)
-        total = self._sum + speech.sum(axis=0)
+    def _first_mean(self, spoken: Block) -> Block:
+        """Estimate voice and line of the beginning of an utterance."""
+        mean = self._weigh(self._none if self._count else spoken)
+        for _ in range(ROUNDS):
+            mean = self._weigh(spoken - self._speech.heard(self._speech.expect(spoken - mean)))
+        return mean
+
+    def _weigh(self, beyond: Block) -> Block:
+        """Return the mean of these frames, of those remembered, and of what is usual."""
+        count = self._count + len(beyond)
+        total = self._sum + beyond.sum(axis=0)
         level = total.mean()
         shape = (total - level + USUAL_SHAPE * self._usual_shape) / (count + USUAL_SHAPE)
         return np.asarray(shape + (level + USUAL_LEVEL * self._usual_level) / (count + USUAL_LEVEL))
 
-    def _speech(self) -> Block:
-        if not len(self._utterance):
-            return self._utterance
-        loudness = self._utterance.mean(axis=1)
-        quiet, loud = np.percentile(loudness, (10, 95))
-        return np.asarray(self._utterance[loudness >= max(loud - LOUD, (quiet + loud) / 2)])
+
+def _loud(frames: Block) -> NDArray[np.bool_]:
+    """Say which frames are speech."""
+    if not len(frames):
+        return np.zeros(0, bool)
+    loudness = frames.mean(axis=1)
+    quiet, loud = np.percentile(loudness, (10, 95))
+    return np.asarray(loudness >= max(loud - LOUD, (quiet + loud) / 2))

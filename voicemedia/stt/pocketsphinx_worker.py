@@ -13,7 +13,8 @@ import msgspec
 from voicemedia.audio.resample import Resampler
 from voicemedia.child import Parent
 from voicemedia.stt.pocketsphinx_decoders import DICTATION, Decoders, Ears
-from voicemedia.stt.pocketsphinx_features import CEPSTRA, FRAMES_PER_S, Features
+from voicemedia.stt.pocketsphinx_features import FRAMES_PER_S, Features
+from voicemedia.stt.pocketsphinx_model import CEPSTRA
 from voicemedia.stt.pocketsphinx_wire import (
     ORDERS,
     RATE_HZ,
