@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
 import pytest
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -23,9 +24,11 @@ class CountingRecognizer(FakeRecognizer):
     def __init__(self) -> None:
         super().__init__()
         self.frames = 0
+        self.sound = b""
 
     def feed(self, pcm: bytes) -> None:
         self.frames += 1
+        self.sound += pcm
 
 
 class Door:
@@ -305,6 +308,36 @@ def test_long_segments_that_change_places_are_put_right() -> None:
     door.service.clock.advance(1)
     counts = door.sessions.read()
     assert (door.frames, counts["reordered_segments"], counts["late_segments"]) == (40, 1, 0)
+
+
+def test_sound_is_made_up_for_a_segment_that_never_came_and_this_is_said() -> None:
+    door = Door()
+    tone = (np.sin(np.arange(320 * 8) * 2 * np.pi / 80) * 8000).astype("<i2").tobytes()
+    pieces = [tone[at : at + 640] for at in range(0, len(tone), 640)]
+    for number in (0, 1, 2, 4, 5):
+        door.send(number, payload=pieces[number])
+    door.service.clock.advance(1)
+    answer = door.ask(Segment("s1", 6, pieces[6], Format.LINEAR16, 16000))
+    assert cast(Any, answer).result.lost == 1
+    heard = np.frombuffer(door.ear.sound, "<i2").astype(float)
+    wanted = np.frombuffer(b"".join(pieces[:7]), "<i2").astype(float)
+    assert len(heard) == len(wanted)
+    # The tone goes on over the hole, fading from its tenth millisecond on.
+    assert np.abs(heard - wanted)[3 * 320 : 3 * 320 + 160].max() < 100
+    assert door.sessions.read()["lost_segments"] == 1
+    (session,) = door.service.sessions
+    door.ask(Segment("s1", 7, b"", None, last=True))
+    door.say("a tone")
+    assert session.over is not None
+    assert session.over.summary["audio_metrics"]["concealed_s"] == 0.02
+    assert door.sessions.segments()["lost_segments"] == 1
+
+
+def test_what_may_never_have_been_sent_is_not_lost() -> None:
+    door = Door()
+    door.send(3)
+    door.service.clock.advance(1)
+    assert (door.sessions.read()["lost_segments"], door.frames) == (0, 1)
 
 
 def test_a_session_of_one_segment_waits_for_none_before_it() -> None:

@@ -91,6 +91,15 @@ def test_what_history_lost_and_what_waits_is_told_where_history_is_written() -> 
     assert found["voicemedia_history_spool_limit_bytes"] == 1 << 20
 
 
+def test_what_became_of_the_segments_of_gateways_is_told() -> None:
+    metrics = Metrics()
+    assert samples(metrics)["voicemedia_gateway_segments_lost_total"] == 0
+    metrics.segments = lambda: {"received_segments": 50, "lost_segments": 2}
+    found = samples(metrics)
+    assert found["voicemedia_gateway_segments_received_total"] == 50
+    assert found["voicemedia_gateway_segments_lost_total"] == 2
+
+
 def test_the_process_itself_is_measured() -> None:
     assert samples(Metrics())["process_resident_memory_bytes"] > 1_000_000
 

@@ -13,7 +13,7 @@ FIELDS = {
     "AudioSegment": "session_id=1 timestamp=2 audio_format=3 sequence_number=4 data=5 is_final=6 "
     "sample_rate_hertz=100 language_code=101",
     "IngestResponse": "session_id=1 sequence_number=2 status_message=3",
-    "TranscriptionResponse": "session_id=1 sequence_number=2 transcript=3 is_final=4 confidence=5",
+    "TranscriptionResponse": "session_id=1 sequence_number=2 transcript=3 is_final=4 confidence=5 lost_segments=100",
 }
 
 

@@ -72,6 +72,14 @@ REMEMBERED: Final = (
     ("refused", "history_records_refused", "Records the database did not take; they are in the spool's `refused`."),
 )
 "The same for what `history` gives."
+HANDED_IN: Final = (
+    ("received_segments", "gateway_segments_received", "Segments of voice gateways that came."),
+    ("lost_segments", "gateway_segments_lost", "Segments that never came, or too late: sound was made up for them."),
+    ("late_segments", "gateway_segments_late", "Segments that came after they had been given up."),
+    ("duplicate_segments", "gateway_segments_duplicate", "Segments that came twice."),
+    ("reordered_segments", "gateway_segments_reordered", "Segments that came after a later one, in time."),
+)
+"The same for what `segments` gives."
 WAITING: Final = (
     ("pending", "history_records_pending", "Records in memory that are not yet in the spool."),
     ("spooled_bytes", "history_spooled_bytes", "What waits on the disk for the database."),
@@ -131,6 +139,7 @@ class Metrics:
         "peers_denied",
         "providers_failed",
         "recognizers",
+        "segments",
         "turns",
         "voices",
         "wire_errors",
@@ -163,6 +172,8 @@ class Metrics:
         "Asked at each scrape: how voices that have deputies fared."
         self.history: Callable[[], Mapping[str, int]] = dict
         "Asked at each scrape: how the writing of history goes; empty: none is written."
+        self.segments: Callable[[], Mapping[str, int]] = dict
+        "Asked at each scrape: what became of the segments of voice gateways."
         self._replies: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(REPLY_BUCKETS_MS))
         self._lag = Histogram(LAG_BUCKETS_MS)
         self._arrived: Counter[tuple[str, str]] = Counter()
@@ -216,6 +227,9 @@ class Metrics:
         yield from self._of_recognizers()
         yield from self._of_voices()
         yield from self._of_history()
+        segments = self.segments()
+        for key, name, what in HANDED_IN:
+            yield CounterMetricFamily(f"voicemedia_{name}", what, value=segments.get(key, 0))
         active = GaugeMetricFamily("voicemedia_calls_active", "Calls that are on.", labels=("route",))
         for route, calls in self.live_by_route().items():
             active.add_metric((route,), calls)

@@ -91,6 +91,7 @@ class MediaServer(MultiService):
             make_bridge(config, reactor, self.switchboard, self._ticker, self._line) if config.sip.enabled else None
         )
         self.metrics.live_sessions = self._live_sessions
+        self.metrics.segments = self.gateways.sessions.segments
         world = World(self.switchboard, self.metrics, self.troubles, self._transcribing, self._recognizers)
         self.browsers = BrowserService(
             config,

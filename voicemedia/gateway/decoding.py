@@ -3,12 +3,13 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from voicemedia.audio.conceal import Concealer
 from voicemedia.audio.g711 import decode_alaw, decode_l16, decode_mulaw
 from voicemedia.audio.opus import OpusDecoder
 from voicemedia.gateway.segment_wire import OPUS_PACKET_MS, Format
 
 LOST_MAX_MS: Final = 1000
-"Of a longer hole in the sound only so much silence is given to the recognizer."
+"Of a longer hole in the sound only so much is given to the recognizer; what is made up is silence after 60 ms."
 
 
 class Decoder(Protocol):
@@ -24,7 +25,7 @@ class Decoder(Protocol):
         """
 
     def lost(self, segments: int) -> bytes:
-        """Return silence as long as the segments that are missing probably were."""
+        """Make up sound as long as the segments that are missing probably were."""
 
 
 class SampleDecoder:
@@ -32,6 +33,7 @@ class SampleDecoder:
 
     def __init__(self, rate_hz: int, decode: Callable[[bytes], bytes]) -> None:
         self.rate_hz, self._decode = rate_hz, decode
+        self._concealer = Concealer(rate_hz)
         self._usual = 0
         "Length of the last segment, decoded."
 
@@ -39,11 +41,11 @@ class SampleDecoder:
         """Decode one segment."""
         pcm = self._decode(payload)
         self._usual = len(pcm) or self._usual
-        return pcm
+        return self._concealer.good(pcm) if pcm else pcm
 
     def lost(self, segments: int) -> bytes:
-        """Return silence."""
-        return bytes(min(segments * self._usual, LOST_MAX_MS * self.rate_hz // 1000 * 2))
+        """Make up the sound."""
+        return self._concealer.conceal(_samples(segments, self._usual, self.rate_hz))
 
 
 class SegmentDecoder(OpusDecoder):
@@ -51,20 +53,28 @@ class SegmentDecoder(OpusDecoder):
 
     _usual = 0
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._concealer = Concealer(self.rate_hz)
+
     def decode(self, payload: bytes) -> bytes:
         """Decode one packet; an empty one (silence not sent, RFC 7587 section 3.1.3) is as long as the last.
 
         :raises WireError: it is none.
         """
         if not payload:
-            return self.lost(1)
+            return bytes(self._usual)
         pcm = super().decode(payload)
         self._usual = min(len(pcm), OPUS_PACKET_MS * self.rate_hz // 1000 * 2)
-        return pcm
+        return self._concealer.good(pcm) if pcm else pcm
 
     def lost(self, segments: int) -> bytes:
-        """Return silence."""
-        return bytes(min(segments * self._usual, LOST_MAX_MS * self.rate_hz // 1000 * 2))
+        """Make up the sound."""
+        return self._concealer.conceal(_samples(segments, self._usual, self.rate_hz))
+
+
+def _samples(segments: int, usual: int, rate_hz: int) -> int:
+    return min(segments * usual // 2, LOST_MAX_MS * rate_hz // 1000)
 
 
 def make_decoder(written: Format, rate_hz: int) -> Decoder:

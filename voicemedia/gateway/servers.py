@@ -56,6 +56,7 @@ def message_of(reply: Reply) -> pb.TranscriptionResponse:
         transcript=reply.transcript,
         is_final=reply.final,
         confidence=reply.confidence,
+        lost_segments=reply.lost,
     )
 
 

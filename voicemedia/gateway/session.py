@@ -48,6 +48,8 @@ class Reply:
     transcript: str = field(default="", repr=False)
     final: bool = False
     confidence: float = 0.0
+    lost: int = 0
+    "Segments that never came."
 
 
 class Listener(Protocol):
@@ -103,6 +105,8 @@ class GatewaySession:
         wait_ms = max(setting.reorder_ms, min(2 * first.duration_ms, REORDER_MAX_MS))
         self._order = SegmentOrder(wait_ms, max(wait_ms, REORDER_MAX_MS), 0 if first.last else EARLY)
         self._sounded = False
+        self.lost = 0
+        "Segments that never came, or too late: sound was made up for them."
         self._unnumbered = 0
         "Segments so far of a gateway that numbers none of them."
         self._first = first
@@ -129,8 +133,8 @@ class GatewaySession:
 
     @property
     def counts(self) -> Counter[str]:
-        """What became of the segments (`SegmentOrder.counts`)."""
-        return self._order.counts
+        """What became of the segments (`SegmentOrder.counts`), and how many never came."""
+        return Counter({**self._order.counts, "lost_segments": self.lost})
 
     @property
     def congested(self) -> bool:
@@ -187,11 +191,20 @@ class GatewaySession:
     def _deliver(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
             if isinstance(delivery, Lost):
-                pcm = self._decoder.lost(delivery.samples) if self._sounded else b""
+                pcm = self._conceal(delivery.samples)
             else:
                 pcm = self._decoder.decode(delivery)
                 self._sounded = self._sounded or bool(pcm)
             self._session.hear(pcm)
+
+    def _conceal(self, segments: int) -> bytes:
+        # What was missing before the first one need never have been sent.
+        if not self._sounded:
+            return b""
+        self.lost += segments
+        pcm = self._decoder.lost(segments)
+        self._session.totals.concealed_ms += len(pcm) * 500 // self._decoder.rate_hz
+        return pcm
 
     def _look_ahead(self) -> None:
         """Set the timer of the first hole; without one, the last segment ends the session."""
@@ -254,9 +267,9 @@ class GatewaySession:
         """Return everything that is final, and the guess about what is not."""
         guess = self._guess
         if guess is None:
-            return Reply(self.name, number, self._text, confidence=self._confidence)
+            return Reply(self.name, number, self._text, confidence=self._confidence, lost=self.lost)
         text = f"{self._text} {guess.transcript.text}" if self._text else guess.transcript.text
-        return Reply(self.name, number, text, confidence=guess.transcript.confidence)
+        return Reply(self.name, number, text, confidence=guess.transcript.confidence, lost=self.lost)
 
     # --- from the transcribing session (`Reader`) ---
 
@@ -294,7 +307,7 @@ class GatewaySession:
         else:
             self._guess = heard
         if self.listener is not None and transcript.text:
-            said = Reply(self.name, self._number, transcript.text, transcript.final, transcript.confidence)
+            said = Reply(self.name, self._number, transcript.text, transcript.final, transcript.confidence, self.lost)
             self.listener.told(said)
 
     def _over(self, reason: str) -> None:
@@ -329,4 +342,4 @@ class GatewaySession:
 
     def result(self, number: int) -> Reply:
         """Return the whole text, once the session is over."""
-        return Reply(self.name, number, self._text, final=True, confidence=self._confidence)
+        return Reply(self.name, number, self._text, final=True, confidence=self._confidence, lost=self.lost)

@@ -64,7 +64,7 @@ class GatewaySessions:
         self._wish, self._setting = wish, setting
         self._live: dict[str, GatewaySession] = {}
         self._ended: dict[str, Ended] = {}
-        self._counts: Counter[str] = Counter(SegmentOrder(0, 0, 0).counts)
+        self._counts: Counter[str] = Counter({**SegmentOrder(0, 0, 0).counts, "lost_segments": 0})
         "Of sessions that are over."
         self.draining = False
         "Whether no more sessions are begun."
@@ -181,12 +181,16 @@ class GatewaySessions:
             if len(self._ended) > REMEMBERED:
                 del self._ended[next(iter(self._ended))]
 
+    def segments(self) -> Counter[str]:
+        """Tell what became of all segments."""
+        counts = Counter(self._counts)
+        for session in self._live.values():
+            counts.update(session.counts)
+        return counts
+
     def read(self) -> dict[str, object]:
         """Return all counts."""
-        segments = Counter(self._counts)
-        for session in self._live.values():
-            segments.update(session.counts)
-        return {**self.transcribing.read(), **segments}
+        return {**self.transcribing.read(), **self.segments()}
 
     # --- time ---
 

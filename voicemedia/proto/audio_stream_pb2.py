@@ -24,23 +24,23 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#voicemedia/proto/audio_stream.proto\x12\x14real_time_processing\"\xd9\x01\n\x0c\x41udioSegment\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x11\n\ttimestamp\x18\x02 \x01(\x03\x12\x37\n\x0c\x61udio_format\x18\x03 \x01(\x0e\x32!.real_time_processing.AudioFormat\x12\x17\n\x0fsequence_number\x18\x04 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x10\n\x08is_final\x18\x06 \x01(\x08\x12\x19\n\x11sample_rate_hertz\x18\x64 \x01(\r\x12\x15\n\rlanguage_code\x18\x65 \x01(\t\"U\n\x0eIngestResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x17\n\x0fsequence_number\x18\x02 \x01(\r\x12\x16\n\x0estatus_message\x18\x03 \x01(\t\"~\n\x15TranscriptionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x17\n\x0fsequence_number\x18\x02 \x01(\r\x12\x12\n\ntranscript\x18\x03 \x01(\t\x12\x10\n\x08is_final\x18\x04 \x01(\x08\x12\x12\n\nconfidence\x18\x05 \x01(\x02*W\n\x0b\x41udioFormat\x12\x1c\n\x18\x41UDIO_FORMAT_UNSPECIFIED\x10\x00\x12\x08\n\x04PCMU\x10\x01\x12\x08\n\x04PCMA\x10\x02\x12\x08\n\x04OPUS\x10\x03\x12\x0c\n\x08LINEAR16\x10\x04\x32\xd2\x01\n\x0cStreamIngest\x12^\n\x12IngestAudioSegment\x12\".real_time_processing.AudioSegment\x1a$.real_time_processing.IngestResponse\x12\x62\n\x0bIngestAudio\x12\".real_time_processing.AudioSegment\x1a+.real_time_processing.TranscriptionResponse(\x01\x30\x01\x32y\n\x0cSpeechToText\x12i\n\x16TranscribeAudioSegment\x12\".real_time_processing.AudioSegment\x1a+.real_time_processing.TranscriptionResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n#voicemedia/proto/audio_stream.proto\x12\x14real_time_processing\"\xd9\x01\n\x0c\x41udioSegment\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x11\n\ttimestamp\x18\x02 \x01(\x03\x12\x37\n\x0c\x61udio_format\x18\x03 \x01(\x0e\x32!.real_time_processing.AudioFormat\x12\x17\n\x0fsequence_number\x18\x04 \x01(\r\x12\x0c\n\x04\x64\x61ta\x18\x05 \x01(\x0c\x12\x10\n\x08is_final\x18\x06 \x01(\x08\x12\x19\n\x11sample_rate_hertz\x18\x64 \x01(\r\x12\x15\n\rlanguage_code\x18\x65 \x01(\t\"U\n\x0eIngestResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x17\n\x0fsequence_number\x18\x02 \x01(\r\x12\x16\n\x0estatus_message\x18\x03 \x01(\t\"\x95\x01\n\x15TranscriptionResponse\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x17\n\x0fsequence_number\x18\x02 \x01(\r\x12\x12\n\ntranscript\x18\x03 \x01(\t\x12\x10\n\x08is_final\x18\x04 \x01(\x08\x12\x12\n\nconfidence\x18\x05 \x01(\x02\x12\x15\n\rlost_segments\x18\x64 \x01(\r*W\n\x0b\x41udioFormat\x12\x1c\n\x18\x41UDIO_FORMAT_UNSPECIFIED\x10\x00\x12\x08\n\x04PCMU\x10\x01\x12\x08\n\x04PCMA\x10\x02\x12\x08\n\x04OPUS\x10\x03\x12\x0c\n\x08LINEAR16\x10\x04\x32\xd2\x01\n\x0cStreamIngest\x12^\n\x12IngestAudioSegment\x12\".real_time_processing.AudioSegment\x1a$.real_time_processing.IngestResponse\x12\x62\n\x0bIngestAudio\x12\".real_time_processing.AudioSegment\x1a+.real_time_processing.TranscriptionResponse(\x01\x30\x01\x32y\n\x0cSpeechToText\x12i\n\x16TranscribeAudioSegment\x12\".real_time_processing.AudioSegment\x1a+.real_time_processing.TranscriptionResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'voicemedia.proto.audio_stream_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_AUDIOFORMAT']._serialized_start=496
-  _globals['_AUDIOFORMAT']._serialized_end=583
+  _globals['_AUDIOFORMAT']._serialized_start=520
+  _globals['_AUDIOFORMAT']._serialized_end=607
   _globals['_AUDIOSEGMENT']._serialized_start=62
   _globals['_AUDIOSEGMENT']._serialized_end=279
   _globals['_INGESTRESPONSE']._serialized_start=281
   _globals['_INGESTRESPONSE']._serialized_end=366
-  _globals['_TRANSCRIPTIONRESPONSE']._serialized_start=368
-  _globals['_TRANSCRIPTIONRESPONSE']._serialized_end=494
-  _globals['_STREAMINGEST']._serialized_start=586
-  _globals['_STREAMINGEST']._serialized_end=796
-  _globals['_SPEECHTOTEXT']._serialized_start=798
-  _globals['_SPEECHTOTEXT']._serialized_end=919
+  _globals['_TRANSCRIPTIONRESPONSE']._serialized_start=369
+  _globals['_TRANSCRIPTIONRESPONSE']._serialized_end=518
+  _globals['_STREAMINGEST']._serialized_start=610
+  _globals['_STREAMINGEST']._serialized_end=820
+  _globals['_SPEECHTOTEXT']._serialized_start=822
+  _globals['_SPEECHTOTEXT']._serialized_end=943
 # @@protoc_insertion_point(module_scope)

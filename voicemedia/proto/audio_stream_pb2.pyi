@@ -49,15 +49,17 @@ class IngestResponse(_message.Message):
     def __init__(self, session_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., status_message: _Optional[str] = ...) -> None: ...
 
 class TranscriptionResponse(_message.Message):
-    __slots__ = ("session_id", "sequence_number", "transcript", "is_final", "confidence")
+    __slots__ = ("session_id", "sequence_number", "transcript", "is_final", "confidence", "lost_segments")
     SESSION_ID_FIELD_NUMBER: _ClassVar[int]
     SEQUENCE_NUMBER_FIELD_NUMBER: _ClassVar[int]
     TRANSCRIPT_FIELD_NUMBER: _ClassVar[int]
     IS_FINAL_FIELD_NUMBER: _ClassVar[int]
     CONFIDENCE_FIELD_NUMBER: _ClassVar[int]
+    LOST_SEGMENTS_FIELD_NUMBER: _ClassVar[int]
     session_id: str
     sequence_number: int
     transcript: str
     is_final: bool
     confidence: float
-    def __init__(self, session_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., transcript: _Optional[str] = ..., is_final: bool = ..., confidence: _Optional[float] = ...) -> None: ...
+    lost_segments: int
+    def __init__(self, session_id: _Optional[str] = ..., sequence_number: _Optional[int] = ..., transcript: _Optional[str] = ..., is_final: bool = ..., confidence: _Optional[float] = ..., lost_segments: _Optional[int] = ...) -> None: ...

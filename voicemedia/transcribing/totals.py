@@ -24,6 +24,8 @@ class Totals:
         self.heard_ms = 0
         self.dropped_ms = 0
         "Sound nobody listened to, because the recognizer had failed."
+        self.concealed_ms = 0
+        "Sound made up, because what a gateway sent did not come."
         self.interims = 0
         self.latencies_ms: list[float] = []
         self.accounts: list[Account] = []
@@ -120,6 +122,7 @@ class Totals:
             "audio_metrics": {
                 "audio_s": round(self.heard_ms / 1000, 3),
                 "dropped_s": round(self.dropped_ms / 1000, 3),
+                "concealed_s": round(self.concealed_ms / 1000, 3),
                 "errors": self.complaints,
                 "latency_ms": percentiles(self.latencies_ms),
                 "cost_usd": round(self.cost_usd, 6),
