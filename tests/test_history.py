@@ -270,6 +270,21 @@ async def test_a_session_that_comes_back_at_once_knows_its_last_words(place: Ope
 
 
 @in_reactor
+async def test_what_is_said_before_the_past_is_known_is_no_past(place: Open) -> None:
+    history = place()
+    await history.start()
+    speak(begin(history, caller("", session_id="abc"))[0], "before")
+    await history.writer.settled()
+    talk = Talk()
+    record, conversation = begin(history, caller("", session_id="abc"), talk)
+    speak(record, "typed at once")
+    await conversation.greet(NO_FLOOR)
+    assert talk.past is not None
+    assert [(turn.text, turn.here) for turn in talk.past.turns] == [("before", True)]
+    await history.stop()
+
+
+@in_reactor
 async def test_a_number_that_calls_again_is_known_in_any_spelling(place: Open) -> None:
     history = place(resume_wait_ms=5000)
     await history.start()

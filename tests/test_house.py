@@ -35,7 +35,7 @@ SHARED = {
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
     "interfaces": {"errors", "diary"},
-    "following": {"interfaces", "diary"},
+    "following": {"interfaces", "diary", "past"},
     "switching": {"interfaces", "errors"},
     "setting": {*SHARED},
     "audio": {"interfaces", "errors", "audio"},
@@ -62,7 +62,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "ticker": set(),
     "guards": {"interfaces", "errors", "account"},
     "recording": {"interfaces", "audio", "config", "aside"},
-    "switchboard": {*SHARED, "call", "guards", "ticker", "setting", "recording"},
+    "switchboard": {*SHARED, "following", "call", "guards", "ticker", "setting", "recording"},
     "transcribing": {*SHARED, "transcribing"},
     # The streaming API is two doors, WebSocket and HTTP, to the same sessions.
     "protocols": {*SHARED, "protocols", "transcribing"},

@@ -16,6 +16,7 @@ import pytest
 
 from tests.browsers import make_house
 from tests.chromium import KEEP_WHAT_SOUNDS, MISSING, chromium, likeness, record, sounded
+from tests.test_start import TWISTD, Started
 from tests.test_whole import MISSING as NO_SPEECH
 from tests.test_whole import Server
 from voicemedia.config import Browser
@@ -189,6 +190,41 @@ def test_a_full_server_says_so_and_the_page_gets_in_when_there_is_room(
         first.close()
         second.page.wait_for_selector(".turn.agent")
         second.context.close()
+
+
+class Tomorrow(Server):
+    """A server that remembers; it may be started again in the same folder."""
+
+    def __init__(self, folder: Path) -> None:
+        (folder / "voicemedia.toml").write_text("[server]\nport = 0\n[grpc]\nenabled = false\n")
+        Started.__init__(self, Path(sys.executable), (*TWISTD, "-ny", str(CHECKOUT / "voicemedia.tac")), folder)
+        self.at = self.port()
+
+
+@in_a_browser
+def test_who_comes_back_tomorrow_reads_what_was_said_and_goes_on(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    folder = tmp_path_factory.mktemp("tomorrow")
+    with Tomorrow(folder) as server:
+        line = [sys.executable, "-m", "voicemedia.cli", "call", "browser", "--text", "two boiled eggs", "--raw"]
+        line += ["--url", f"ws://127.0.0.1:{server.at}", "--session", "mine", "--record", str(folder / "heard.wav")]
+        subprocess.run(line, cwd=CHECKOUT, timeout=60, check=True, capture_output=True)
+    with Tomorrow(folder) as server:
+        tab = Tab(browser, server, "localStorage.setItem('voicemedia.session', 'mine');")
+        page = tab.page
+        page.fill("#words", "what did I eat today")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".turn.earlier.caller:has-text('two boiled eggs')")
+        page.wait_for_selector(".turn.agent:not(.earlier):has-text('you had two boiled eggs')")
+        tab.see("13-tomorrow")
+        first = page.inner_text("#conversation li >> nth=0")
+        assert first.startswith("Agent, earlier") and "food diary" in first
+        page.reload()
+        page.fill("#words", "no")
+        page.keyboard.press("Enter")
+        page.wait_for_selector(".turn.earlier.caller:has-text('two boiled eggs')")
+        tab.close()
 
 
 ROUTE = """[tts.elevenlabs]

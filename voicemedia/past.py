@@ -45,6 +45,8 @@ class PastTurn:
     text: str = field(repr=False)
     "Of our own turns what was heard."
     interrupted: bool = False
+    here: bool = False
+    "In this very session, not in another one of the same user."
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from voicemedia.audio.voice import Endpointer
 from voicemedia.call import FAREWELL_MS, Call
 from voicemedia.diary import Diary
 from voicemedia.errors import CallRefused
+from voicemedia.following import with_past_shown
 from voicemedia.guards import GuardedConversation, GuardedRecognizer
 from voicemedia.interfaces import Agent, CallRecord, Goodbye, Historian, Leg, Listener, Served
 from voicemedia.metrics import Metrics
@@ -197,7 +198,7 @@ class Switchboard:
         mind = line.agent.converse(leg.caller)
         if self._historian is not None:
             live.record = self._historian.answered(leg.caller, _served(line))
-            mind = live.record.remembering(mind)
+            mind = live.record.remembering(with_past_shown(mind, leg))
         conversation = GuardedConversation(mind, live.lose)
         accounts: list[Account] = []
         if setting.recognizer is not None:

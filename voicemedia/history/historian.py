@@ -96,16 +96,16 @@ class History:
         """Begin the record of a call."""
         return _Call(self, caller, served)
 
-    def recall(self, identity: Identity) -> Deferred[Past | None]:
-        """Read what is known of a caller; None when it takes too long or cannot be read."""
-        past: Deferred[Past | None] = Deferred.fromCoroutine(self._recall(identity))
+    def recall(self, identity: Identity, call: str) -> Deferred[Past | None]:
+        """Read what was known of a caller before this call; None when it takes too long or cannot be read."""
+        past: Deferred[Past | None] = Deferred.fromCoroutine(self._recall(identity, call))
         past.addTimeout(self.options.resume_wait_ms / 1000, self._reactor)
         return past.addErrback(self._without)
 
-    async def _recall(self, identity: Identity) -> Past | None:
+    async def _recall(self, identity: Identity, call: str) -> Past | None:
         # Whoever comes back at once finds what was said last.
         await self.writer.settled()
-        return await read_past(self.database, identity, self.now_ms(), self.options.resume_turns)
+        return await read_past(self.database, identity, call, self.now_ms(), self.options.resume_turns)
 
     def _without(self, failure: Failure) -> None:
         self.log.warn(
@@ -160,7 +160,7 @@ class _Call:
             or not self._identity.may_have_a_past
         ):
             return conversation
-        return Remembering(conversation, self._recall, lambda: self._history.recall(self._identity))
+        return Remembering(conversation, self._recall, lambda: self._history.recall(self._identity, self._key))
 
     def _recall(self, past: Past) -> None:
         self._conversation.recall(past)

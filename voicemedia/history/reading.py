@@ -14,17 +14,18 @@ DAYS_MS: Final = 48 * 3_600_000
 Table: TypeAlias = list[dict[str, Value]]
 
 
-async def read_past(database: Database, identity: Identity, now_ms: int, turns: int) -> Past:
+async def read_past(database: Database, identity: Identity, call: str, now_ms: int, turns: int) -> Past:
     """Read what is known of a caller.
 
+    :param call: key of the call that wants to know; what was said in it already is no past.
     :raises Away: the database is.
     """
     said = await database.read(
         (
             "SELECT m.who, m.at_ms, m.text, m.heard, m.keys, m.interrupted, m.session_id FROM messages m "
-            "JOIN sessions s ON s.id = m.session_id WHERE s.id = ? OR s.user_id = ? "
+            "JOIN sessions s ON s.id = m.session_id WHERE (s.id = ? OR s.user_id = ?) AND m.call_id <> ? "
             "ORDER BY m.at_ms DESC, m.number DESC LIMIT ?",
-            (identity.session, identity.user, turns),
+            (identity.session, identity.user, call, turns),
         )
     )
     eaten = await database.read(
@@ -41,15 +42,15 @@ async def read_past(database: Database, identity: Identity, now_ms: int, turns: 
         )
     )
     return Past(
-        tuple(turn for row in reversed(said) if (turn := _turn(row)).text),
+        tuple(turn for row in reversed(said) if (turn := _turn(row, identity.session)).text),
         _days(eaten, complete),
         continues=any(row[6] == identity.session for row in said),
     )
 
 
-def _turn(row: Sequence[Any]) -> PastTurn:
-    who, at_ms, text, heard, keys, interrupted, _session = row
-    return PastTurn(who, at_ms, heard if who == "ai" else text or keys, bool(interrupted))
+def _turn(row: Sequence[Any], here: str) -> PastTurn:
+    who, at_ms, text, heard, keys, interrupted, session = row
+    return PastTurn(who, at_ms, heard if who == "ai" else text or keys, bool(interrupted), session == here)
 
 
 def _days(eaten: Sequence[Any], complete: Sequence[Any]) -> tuple[Day, ...]:

@@ -21,6 +21,19 @@ export class ConversationView {
     this.items.clear();
   }
 
+  // What was said on earlier visits stands above the rest.
+  earlier(turns) {
+    for (const old of this.list.querySelectorAll(".earlier")) old.remove();
+    const nodes = turns.map(({ who, text, atMs }) => {
+      const node = element("li", `turn earlier ${who}`);
+      const time = element("time", "note", new Date(atMs).toLocaleString([], { dateStyle: "medium", timeStyle: "short" }));
+      time.dateTime = new Date(atMs).toISOString();
+      node.append(element("span", "who", who === "caller" ? "You, earlier" : "Agent, earlier"), element("p", "", text), time);
+      return node;
+    });
+    this.list.prepend(...nodes);
+  }
+
   show(turn, waitMs) {
     let item = this.items.get(turn.number);
     if (!item) {

@@ -31,7 +31,8 @@ const $ = (id) => document.getElementById(id);
 const view = new ConversationView($("conversation"), $("scroll"));
 const picture = new Picture($("picture"));
 let choices = null;
-let silentBefore = false;
+let silentBefore = ""; // what the page said of a part that does not work
+let again = 0;
 let call = null;
 
 // --- what the page shows ---
@@ -147,6 +148,10 @@ class Call {
   take({ type, data }) {
     const act = {
       session: () => this.onSession(data),
+      earlier: () => {
+        view.earlier(data.turns);
+        $("empty").hidden = true;
+      },
       transcript: () => showGuess(data.final ? "" : data.text),
       speech: () => this.onSpeech(data.speaking),
       floor: () => this.onFloor(data.state),
@@ -306,10 +311,12 @@ async function loadChoices() {
     $("start").disabled = true;
   }
   const silent = KINDS.map(offer).find(Boolean) ?? "";
-  if (silent || silentBefore) showProblem(silent);
-  silentBefore = Boolean(silent);
+  const shown = $("problem").hidden ? "" : $("problem").textContent;
+  if ([silentBefore, ""].includes(shown)) showProblem(silent);
+  silentBefore = silent;
   // Right after a start much is still on its way.
-  if (silent && !call) setTimeout(loadChoices, AGAIN_MS);
+  clearTimeout(again);
+  if (silent) again = setTimeout(loadChoices, AGAIN_MS);
   $("reasons").replaceChildren();
   if (!choices.choose) showReason("This server lets pages choose nothing (browser.choose = false).");
   for (const kind of KINDS) explain(kind, choices[kind].filter(({ available }) => !available));
@@ -347,6 +354,7 @@ function showReason(text) {
 
 function missing(kind, { name, reason }) {
   const part = { stt: "Speech is not understood", agent: "Nobody answers", tts: "Answers come in writing only" }[kind];
+  if (reason.endsWith(" is starting")) return `One moment: ${name} is still starting.`;
   return `${part}: ${name} does not work here. ${reason}`;
 }
 

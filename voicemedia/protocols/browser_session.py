@@ -19,6 +19,7 @@ from voicemedia.diary import Turn
 from voicemedia.errors import WireError
 from voicemedia.interfaces import FRAME_MS, Caller, Goodbye, Listener, Transcript
 from voicemedia.metrics import Metrics
+from voicemedia.past import Past, PastTurn
 from voicemedia.protocols.browser_wire import RATE_HZ, Writer
 
 WHOLE_LEAD_MS: Final = 600_000
@@ -96,6 +97,8 @@ class BrowserLeg:
         "The call; set as soon as it is made."
         self.screens: dict[Screen, None] = {}
         self.turns: dict[int, Turn] = {}
+        self.earlier: tuple[PastTurn, ...] = ()
+        "What was said when this session was here before."
         self.unfinished: Arriving | None = None
         "What the microphone of a connection that was lost had sent: its recorder may go on with another connection."
         self._framer = Framer(RATE_HZ)
@@ -123,6 +126,8 @@ class BrowserLeg:
         if screen.streams:
             turns = list(self.turns.values())[-REMEMBERED:]
             screen.send_text(self.writer.began(turns, resumed=resumed, settings=self.settings))
+            if self.earlier:
+                screen.send_text(self.writer.earlier(self.earlier))
         screen.send_text(self.writer.status("Session resumed" if resumed else "Session started"))
         self.screens[screen] = None
         if not screen.streams:
@@ -299,6 +304,12 @@ class Shown:
         self._leg.turns[turn.number] = turn
         self._leg.turns.pop(turn.number - REMEMBERED, None)
         self._leg.to_streams(self._leg.writer.turn(turn))
+
+    def recalled(self, past: Past) -> None:
+        """Show what was said earlier in this session; in others of the user, somebody else may have sat here."""
+        self._leg.earlier = tuple(turn for turn in past.turns if turn.here)
+        if self._leg.earlier:
+            self._leg.to_streams(self._leg.writer.earlier(self._leg.earlier))
 
     def voiceless(self, reason: str) -> None:
         """Explain why there is no sound."""

@@ -15,6 +15,7 @@ from voicemedia.audio.wav import write_wav
 from voicemedia.diary import Turn
 from voicemedia.errors import WireError
 from voicemedia.interfaces import Transcript
+from voicemedia.past import PastTurn
 
 RATE_HZ: Final = 16_000
 "Of all sound to and from a browser."
@@ -203,6 +204,21 @@ class Writer:
         """Tell a page where the conversation stands."""
         return self.message(
             "session", resumed=resumed, rateHz=RATE_HZ, turns=[self._turn(turn) for turn in turns], **settings
+        )
+
+    def earlier(self, turns: Sequence[PastTurn]) -> bytes:
+        """Tell what was said on an earlier visit."""
+        return self.message(
+            "earlier",
+            turns=[
+                {
+                    "who": "agent" if turn.who == "ai" else "caller",
+                    "text": turn.text,
+                    "atMs": turn.at_ms,
+                    "interrupted": turn.interrupted,
+                }
+                for turn in turns
+            ],
         )
 
     def transcript(self, transcript: Transcript) -> bytes:
