@@ -94,6 +94,9 @@ def _add_network(group: Any) -> None:
     group.add_argument("--jitter-ms", type=float, default=0.0, metavar="MS", help="delay each packet by 0 to MS")
     group.add_argument("--reorder", type=_share, default=0.0, metavar="P", help="let the next packets overtake")
     group.add_argument("--duplicate", type=_share, default=0.0, metavar="P", help="send a packet twice")
+    group.add_argument("--burst", type=float, default=1.0, metavar="N", help="lose N packets in a row, on average (1)")
+    group.add_argument("--spikes", type=_share, default=0.0, metavar="P", help="stall for 200 ms before a packet")
+    group.add_argument("--drift-ppm", type=float, default=0.0, metavar="PPM", help="let the caller's clock be slow")
     group.add_argument("--seed", type=int, default=0, help="of the above; the same seed, the same fate")
 
 
@@ -208,7 +211,16 @@ def plan(args: argparse.Namespace) -> CallPlan:
     """Make the plan of the call from the arguments."""
     wait_ms = None if args.wait_greeting is None else args.wait_greeting * 1000
     manners = Manners(wait_ms, args.answer_timeout * 1000, args.quiet * 1000, args.barge_in_after)
-    bad = Impairments(args.loss, args.jitter_ms, args.reorder, args.duplicate, args.seed)
+    bad = Impairments(
+        args.loss,
+        args.jitter_ms,
+        args.reorder,
+        args.duplicate,
+        args.seed,
+        burst=args.burst,
+        spikes=args.spikes,
+        drift_ppm=args.drift_ppm,
+    )
     lines = read_lines(args.lines, args.dtmf, args.text, page=args.carrier == "browser")
     return CallPlan(lines, args.packet_ms or 20, manners, bad)
 

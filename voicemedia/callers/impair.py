@@ -21,6 +21,14 @@ class Impairments:
     duplicate: float = 0.0
     "Share of packets that arrive twice, 0 to 1."
     seed: int = 0
+    burst: float = 1.0
+    "Packets lost in a row, on average (Gilbert-Elliott); 1: each for itself."
+    spikes: float = 0.0
+    "Share of packets before which the line stalls; what comes meanwhile waits behind."
+    spike_ms: float = 200.0
+    "How long it stalls."
+    drift_ppm: float = 0.0
+    "By how much the sender's clock is slow, in millionths."
 
 
 class Network(Generic[P]):
@@ -30,6 +38,10 @@ class Network(Generic[P]):
         self._impairments = impairments
         self._overtaken_ms = packet_ms * 1.5
         self._chance = random.Random(impairments.seed)
+        # Draws of their own, so that they change nothing about the fates there were before them.
+        self._stalls = random.Random(f"stalls {impairments.seed}")
+        self._losing = False
+        self._began_ms: float | None = None
         self._latest_ms = 0.0
         self._under_way: list[tuple[float, int, P]] = []
         self._count = 0
@@ -44,10 +56,13 @@ class Network(Generic[P]):
         bad = self._impairments
         # Every packet takes the same number of draws, so that one setting does not change the fate of others.
         lost, delay, overtaken, twice = (self._chance.random() for _ in range(4))
-        if lost < bad.loss:
+        stalled = self._stalls.random() < bad.spikes
+        if self._loses(lost):
             self.lost += 1
             return
-        arrival_ms = max(self._latest_ms, now_ms + delay * bad.jitter_ms)
+        self._began_ms = now_ms if self._began_ms is None else self._began_ms
+        behind_ms = (now_ms - self._began_ms) * bad.drift_ppm / 1e6 + (bad.spike_ms if stalled else 0.0)
+        arrival_ms = max(self._latest_ms, now_ms + delay * bad.jitter_ms + behind_ms)
         if overtaken < bad.reorder:
             self._put(packet, arrival_ms + self._overtaken_ms)
         else:
@@ -55,6 +70,21 @@ class Network(Generic[P]):
             self._put(packet, arrival_ms)
         if twice < bad.duplicate:
             self._put(packet, arrival_ms + self._overtaken_ms)
+
+    def _loses(self, draw: float) -> bool:
+        """Tell whether the next packet is lost: by chance, or in a run of losses."""
+        bad = self._impairments
+        if bad.burst <= 1 or not bad.loss:
+            return draw < bad.loss
+        leave = 1 / bad.burst
+        enter = leave * bad.loss / (1 - bad.loss) if bad.loss < 1 else 1.0
+        self._losing = draw >= leave if self._losing else draw < enter
+        return self._losing
+
+    @property
+    def next_ms(self) -> float | None:
+        """When the next packet arrives; None: none is under way."""
+        return self._under_way[0][0] if self._under_way else None
 
     def _put(self, packet: P, arrival_ms: float) -> None:
         self._count += 1
