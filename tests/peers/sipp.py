@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Final
 
 import pytest
+from twisted.internet.defer import Deferred
 from twisted.internet.utils import getProcessOutputAndValue
 
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
+CALLEES: Final = Path(__file__).parent / "callees"
 PCAPS: Final = Path("/usr/share/sip-tester")
 
 needs_sipp = pytest.mark.skipif(not shutil.which("sipp"), reason="needs the Debian package sip-tester")
@@ -35,3 +37,16 @@ async def built_in(folder: Path, name: str) -> Path:
     path = folder / f"{name}.xml"
     path.write_bytes(out)
     return path
+
+
+async def _called(folder: Path, port: int, arguments: tuple[str, ...]) -> tuple[int, str]:
+    line = ("-i", "127.0.0.1", "-mi", "127.0.0.1", "-p", str(port), "-nostdin", "-timeout", "40", "-trace_err")
+    _, _, status = await getProcessOutputAndValue(
+        "timeout", ("-s", "KILL", "50", "sipp", *arguments, *line), env=os.environ, path=str(folder)
+    )
+    return status, "".join(path.read_text() for path in folder.glob("*_errors.log"))
+
+
+def sipp_called(folder: Path, port: int, *arguments: str) -> "Deferred[tuple[int, str]]":
+    """Run a scenario that waits to be called; fires as `sipp` does, once its calls are over."""
+    return Deferred.fromCoroutine(_called(folder, port, arguments))
