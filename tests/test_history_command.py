@@ -1,5 +1,6 @@
 """`voicemedia history`, on a database another process has written."""
 
+import argparse
 import csv
 import json
 import subprocess
@@ -12,6 +13,7 @@ from twisted.internet import reactor
 from tests.in_reactor import in_reactor
 from tests.test_history import EGGS, TEA, Talk, begin, caller, speak
 from voicemedia import config
+from voicemedia.history.command import add_arguments
 from voicemedia.history.historian import History
 from voicemedia.interfaces import Goodbye
 from voicemedia.past import Day
@@ -108,3 +110,11 @@ def test_a_file_that_is_no_history_is_said_so(tmp_path: Path) -> None:
     (tmp_path / "x.db").write_text("no database" * 1000)
     done = history(tmp_path, "list", config_text='[history]\npath = "x.db"')
     assert (done.returncode, done.stderr.strip()) == (2, "The history cannot be used: file is not a database")
+
+
+@pytest.mark.parametrize("line", [["--config", "a.toml", "list"], ["list", "--config", "a.toml"]])
+def test_the_configuration_may_be_named_before_and_behind_the_verb(line: list[str]) -> None:
+    parser = argparse.ArgumentParser()
+    add_arguments(parser)
+    assert parser.parse_args(line).config == "a.toml"
+    assert parser.parse_args(["list"]).config is None

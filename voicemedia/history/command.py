@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = "Read what the server remembers of conversations, meals and calls; export it; erase it."
     parser.epilog = EXAMPLE
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.add_argument("--config", help="TOML file; else $VOICEMEDIA_CONFIG, ./voicemedia.toml, or the defaults")
+    named = "TOML file; else $VOICEMEDIA_CONFIG, ./voicemedia.toml, or the defaults"
+    parser.add_argument("--config", metavar="FILE", help=named)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("list", help="the latest sessions")
     verb.add_argument("--limit", type=int, default=20, metavar="N", help="how many (20)")
@@ -49,6 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     verb = verbs.add_parser("erase", help="delete sessions, or all of a user")
     _add_choice(verb)
     verb.add_argument("--yes", action="store_true", help="really; without, only say what would be deleted")
+    for verb in verbs.choices.values():
+        # Behind the verb too, where most people write it.
+        verb.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=named)
 
 
 def _add_choice(verb: argparse.ArgumentParser) -> None:
