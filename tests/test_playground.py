@@ -8,6 +8,7 @@ import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -190,6 +191,37 @@ def test_a_full_server_says_so_and_the_page_gets_in_when_there_is_room(
         first.close()
         second.page.wait_for_selector(".turn.agent")
         second.context.close()
+
+
+@contextmanager
+def elsewhere(folder: Path) -> Iterator[str]:
+    """Serve a folder from another origin; give it."""
+    command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(folder)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
+        assert process.stdout is not None
+        port = re.search(r"port (\d+)", process.stdout.readline())
+        assert port
+        yield f"http://127.0.0.1:{port[1]}"
+        process.terminate()
+
+
+@in_a_browser
+def test_the_page_in_thirty_lines_of_the_docs_holds_a_conversation_from_another_origin(
+    browser: Any, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    html = (CHECKOUT / "docs" / "browser.md").read_text().split("```html\n")[1].split("```")[0]
+    assert len(html.splitlines()) <= 30
+    folder = tmp_path_factory.mktemp("thirty")
+    with elsewhere(folder) as origin, Server(folder, f'[browser]\norigins = ["{origin}"]\n') as server:
+        (folder / "thirty.html").write_text(html.replace("${location.host}", f"127.0.0.1:{server.at}"))
+        context = browser.new_context(permissions=["microphone"])
+        page = context.new_page()
+        page.goto(f"{origin}/thirty.html")
+        page.click("button")
+        page.wait_for_selector("pre:has-text('status: Session started')")
+        page.wait_for_selector("pre:has-text('audio: Good')")
+        page.wait_for_selector("pre:has-text('two eggs and a slice of toast')")
+        context.close()
 
 
 class Tomorrow(Server):

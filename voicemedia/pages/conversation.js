@@ -11,6 +11,7 @@ const STAGES = [
 export class ConversationView {
   constructor(list, scroll) {
     this.list = list;
+    this.scroll = scroll;
     this.items = new Map();
     // Follows what is said as it grows.
     new ResizeObserver(() => (scroll.scrollTop = scroll.scrollHeight)).observe(list);
@@ -19,6 +20,14 @@ export class ConversationView {
   clear() {
     this.list.replaceChildren();
     this.items.clear();
+  }
+
+  // What is old is not read aloud when it appears.
+  quietly(change) {
+    this.scroll.setAttribute("aria-live", "off");
+    change();
+    clearTimeout(this.loud);
+    this.loud = setTimeout(() => this.scroll.setAttribute("aria-live", "polite"), 500);
   }
 
   // What was said on earlier visits stands above the rest.

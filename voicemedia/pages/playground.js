@@ -149,7 +149,7 @@ class Call {
     const act = {
       session: () => this.onSession(data),
       earlier: () => {
-        view.earlier(data.turns);
+        view.quietly(() => view.earlier(data.turns));
         $("empty").hidden = true;
       },
       transcript: () => showGuess(data.final ? "" : data.text),
@@ -168,9 +168,11 @@ class Call {
   }
 
   onSession(data) {
-    view.clear();
     this.hangoverMs = data.hangoverMs;
-    for (const turn of data.turns) view.show(turn, data.hangoverMs);
+    view.quietly(() => {
+      view.clear();
+      for (const turn of data.turns) view.show(turn, data.hangoverMs);
+    });
     $("empty").hidden = data.turns.length > 0;
     $("chosen").textContent = `(${data.stt}, ${data.agent}, ${data.tts})`;
     this.show();
