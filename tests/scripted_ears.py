@@ -29,6 +29,8 @@ class Fate:
     dies_after_ms: float | None = None
     error: ProviderError | None = None
     "None: it just falls silent."
+    dies_after_sound_ms: int | None = None
+    "It still says what it has understood."
 
 
 class ScriptedRecognizer:
@@ -82,7 +84,7 @@ class ScriptedRecognition:
         "In each piece."
         self._rate_hz = rate_hz
         self.told: list[str] = []
-        fate = owner.fates()
+        self._fate = fate = owner.fates()
         if fate.dies_after_ms is not None:
             self._answers.append(owner.clock.callLater(fate.dies_after_ms / 1000, self._die, fate.error))
 
@@ -112,6 +114,10 @@ class ScriptedRecognition:
         if not self.dead:
             for heard in self._ear.feed(pcm):
                 self._say(heard)
+        lives_ms, clock = self._fate.dies_after_sound_ms, self._owner.clock
+        if lives_ms is not None and self.fed_ms >= lives_ms and not self.dead:
+            self.dead = True
+            clock.callLater(max(0.0, self._said_at - clock.seconds()) + 0.001, self._die, self._fate.error)
 
     def onset(self) -> None:
         assert not self.closed

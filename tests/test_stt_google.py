@@ -390,6 +390,25 @@ async def test_a_long_talk_over_disturbed_streams_loses_no_word(how: str) -> Non
         assert place.seconds > 0
 
 
+@in_reactor
+async def test_a_server_that_ends_every_stream_after_a_second_loses_no_word() -> None:
+    async with studio(GoogleCloud(switches=Switches(pause_ms=0, end_after_s=1))) as room:
+        renewing = RenewingRecognizer([Place(room.recognizer)], reactor, Patience(retry_ms=1))
+        owner = Owner()
+        recognition = renewing.listen(8000, owner)
+        spoken = [" ".join(WORDS[at : at + 20]) for at in (0, 30)]
+        for text in spoken:
+            pcm = speak(text) + silence(600)
+            recognition.onset()
+            for piece in range(0, len(pcm), 3200):
+                hear(recognition, pcm[piece : piece + 3200])
+                await deferLater(reactor, 0.2 / 30)
+            recognition.endpoint()
+        await recognition.finish()
+        assert " ".join(final for final in owner.finals if final) == " ".join(spoken)
+        recognition.close()
+
+
 def test_what_is_missing_is_said_with_its_cure(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     assert google.missing(Options(plaintext=True, endpoint="127.0.0.1:1")) == ""
     assert google.missing(Options()).startswith("project: set it")

@@ -323,6 +323,23 @@ def test_sound_no_stream_survives_ends_with_the_last_guess() -> None:
     assert len(ears.listened) < 15
 
 
+@pytest.mark.parametrize("traits", [STREAMING, Traits(interims=True)], ids=["a stream an utterance", "steady"])
+def test_streams_that_live_too_short_for_any_final_still_get_through_a_long_utterance(traits: Traits) -> None:
+    clock = Clock()
+    short = Fate(None, ABORTED, dies_after_sound_ms=1000)
+    ears = ScriptedRecognizer(clock, traits=traits, pause_ms=0, fates=lambda: short, delay_ms=lambda: 20)
+    room = Room(ears, clock=clock)
+    first, second = " ".join(WORDS[:25]), " ".join(WORDS[30:45])
+    room.say(first)
+    room.say(second)
+    room.wait(60)
+    assert room.owner.text.split() == f"{first} {second}".split()
+    assert room.owner.errors == []
+    # Some four words a stream, each tried seven times.
+    assert len(ears.listened) < 40 / 4 * 7 * 1.5
+    room.recognition.close()
+
+
 def test_noise_without_words_is_nobodys_failure() -> None:
     clock = Clock()
     ears = ScriptedRecognizer(clock, traits=STREAMING)

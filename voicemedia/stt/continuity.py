@@ -122,6 +122,7 @@ class Continuity:
             return self._done(stream, stretch, transcript, now_ms - stretch.closed_ms)
         sample = transcript.end_ms * self._rate_hz // 1000
         stretch.ring.forget(self._aligned(sample))
+        stretch.tries = 0
         if stretch.closed_ms is not None:
             return stretch.parts.append(transcript)
         stretch.finals.append(transcript)
@@ -313,12 +314,27 @@ class Continuity:
         stretch.stream = None
         self.tally.lost_ms += stretch.forgotten * 1000 // self._rate_hz
         stretch.forgotten = 0
-        if stretch.closed_ms is None:
-            return
         stretch.tries += tried
         # Sound that no stream survives, or that is a guess for ever, is not sent again without end.
-        if stretch.ring.start == stretch.ring.end or stretch.tries > self._patience.tries:
+        tired = stretch.tries > self._patience.tries
+        if tired and self._settle(stretch):
+            return
+        if stretch.closed_ms is not None and (tired or stretch.ring.start == stretch.ring.end):
             stretch.closing = replace(stretch.guess, final=True)
+
+    def _settle(self, stretch: Stretch) -> bool:
+        """Take the guess for final and go on behind it; return whether there is a guess, and sound behind it.
+
+        A provider whose streams live too short for a final gets through a long utterance in this way.
+        """
+        guess, end = stretch.guess, self._aligned(stretch.guess.end_ms * self._rate_hz // 1000)
+        if not guess.text or not stretch.ring.start < end < stretch.ring.end:
+            return False
+        part = replace(guess, final=True, closes=False)
+        (stretch.finals if stretch.closed_ms is None else stretch.parts).append(part)
+        stretch.ring.forget(end)
+        stretch.guess, stretch.tries = NOTHING, 0
+        return True
 
     def _note_failure(self, why: ProviderError, now_ms: float) -> None:
         self._last_error = why

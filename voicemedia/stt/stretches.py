@@ -34,7 +34,7 @@ class Patience:
     failures: int = 8
     "In a row, after which the recognition may be given up."
     tries: int = 6
-    "Streams that may fail over one utterance that has ended, having begun to; then its last guess becomes its final."
+    "Streams that may fail over the same sound, having begun to; then the last guess at it becomes final."
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class Stretch:
         self.guess = NOTHING
         "The last interim transcript of what no final covers."
         self.tries = 0
-        "Streams that have failed over it since its end."
+        "Streams that have failed over it since the last final."
         self.finals: list[Transcript] = []
         "Finals that wait for an earlier stretch."
         self.parts: list[Transcript] = []
