@@ -333,6 +333,16 @@ def test_sound_is_made_up_for_a_segment_that_never_came_and_this_is_said() -> No
     assert door.sessions.segments()["lost_segments"] == 1
 
 
+def test_a_language_that_is_to_be_found_out_is_the_only_one_there_is() -> None:
+    door = Door()
+    vars(door.ear)["languages"] = ("en-US",)
+    door.ask(Segment("s1", 0, LOUD, Format.LINEAR16, 16000, language="auto"))
+    (session,) = door.service.sessions
+    assert session.wish.language == "en-US"
+    with pytest.raises(Refused, match="does not hear fr"):
+        door.ask(Segment("s2", 0, LOUD, Format.LINEAR16, 16000, language="fr"))
+
+
 def test_what_may_never_have_been_sent_is_not_lost() -> None:
     door = Door()
     door.send(3)

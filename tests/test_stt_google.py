@@ -196,12 +196,12 @@ async def test_telephony_models_are_not_told_phrases_which_they_refuse() -> None
     async with studio(model="telephony") as room:
         owner = Owner()
         recognition = room.listen(owner)
-        recognition.expect(Expected(phrases=("ban",), language="auto"))
+        recognition.expect(Expected(phrases=("ban",), language="fr"))
         hear(recognition, speak("ban"))
         recognition.endpoint()
         await owner.final()
         assert not room.config().config.adaptation.phrase_sets
-        assert list(room.config().config.language_codes) == ["auto"]
+        assert list(room.config().config.language_codes) == ["fr-FR"]
         recognition.close()
 
 
@@ -209,9 +209,22 @@ def test_google_wants_a_region_with_every_language() -> None:
     options = Options(project="p", languages=("en-IN", "hi-IN"))
     assert language_codes(options, "") == ("en-IN", "hi-IN")
     assert language_codes(options, "en") == ("en-IN",)
+    assert language_codes(options, "hi-IN") == ("hi-IN",)
     assert language_codes(options, "fr") == ("fr-FR",)
-    assert language_codes(options, "auto") == ("auto",)
+    assert language_codes(options, "he") == ("iw-IL",)
     assert language_codes(options, "de-AT") == ("de-AT",)
+
+
+def test_a_language_is_found_out_by_chirp_models_or_among_those_configured() -> None:
+    one, two = Options(project="p", languages=("en-IN",)), Options(project="p", languages=("en-IN", "hi-IN"))
+    chirp = Options(project="p", model="chirp_3", languages=("auto",))
+    assert language_codes(chirp, "auto") == language_codes(chirp, "") == ("auto",)
+    assert language_codes(two, "auto") == ("en-IN", "hi-IN")
+    assert ["auto" in each.spoken for each in (one, two, chirp)] == [False, True, True]
+    assert one.spoken[0] == "en-IN"
+    assert "auto" not in chirp.spoken[:1]
+    assert {"fr", "sw"} < set(one.spoken)
+    assert "eo" not in one.spoken
 
 
 ENDS = [

@@ -421,6 +421,28 @@ def test_a_bug_in_one_session_ends_it_alone(caught: object) -> None:
     assert len(service.sessions) == 1
 
 
+@pytest.mark.parametrize(
+    ("spoken", "asked", "used", "told"),
+    [
+        (("en-IN", "fr"), "fr", "fr", ""),
+        (("en-IN", "fr"), "en-GB", "en-GB", ""),
+        (("en-IN", "fr"), "eo", "en-IN", "local does not hear eo, but hears en-IN, fr"),
+        (("en-IN", "fr"), "auto", "en-IN", "local does not find out the language, but hears en-IN, fr"),
+        (("en-IN", "fr", "auto"), "auto", "auto", ""),
+        (("en-IN", "fr", "auto"), "eo", "en-IN", "local does not hear eo, but hears en-IN, fr"),
+    ],
+)
+def test_a_language_is_taken_where_it_is_heard(spoken: tuple[str, ...], asked: str, used: str, told: str) -> None:
+    ear = FakeRecognizer()
+    vars(ear)["languages"] = spoken
+    wish, troubles = FakeService(recognizers={"local": ear}).sessions.choose(Wish(asked))
+    assert wish is not None
+    assert (wish.language, [(each.code, each.message) for each in troubles]) == (
+        used,
+        [("unsupported_language", told)] if told else [],
+    )
+
+
 def test_the_wish_is_bent_to_what_there_is() -> None:
     english = FakeRecognizer()
     vars(english)["languages"] = ("en-US",)
@@ -431,6 +453,9 @@ def test_the_wish_is_bent_to_what_there_is() -> None:
     chosen, troubles = choose(Wish("fr"))
     assert chosen == Wish("en-US", "local")
     assert [trouble.code for trouble in troubles] == ["unsupported_language"]
+    # Nothing is to be found out of one language.
+    assert choose(Wish("auto")) == (Wish("en-US", "local"), [])
+    assert choose(Wish("auto", "cloud")) == (Wish("auto", "cloud"), [])
     chosen, troubles = choose(Wish(provider="nobody"))
     assert chosen == Wish(provider="local")
     assert [trouble.code for trouble in troubles] == ["provider_unavailable"]

@@ -263,8 +263,8 @@ class Recognizer(Provider, Protocol):
     """A speech-to-text provider.
 
     One that differs from `Traits()` has an attribute `traits`; one that hears certain languages only, `languages` (BCP
-    47, the first is what it falls back to). A recognition that may lag behind its caller has an attribute `backlog_ms`:
-    the sound taken and not yet sent; one that is charged for, `account` (`account.Account`), complete once closed.
+    47, the one it falls back to first; `auto`: it finds out). A recognition that may lag behind its caller has an
+    attribute `backlog_ms`: sound not yet sent; one that is charged for, `account` (`Account`), complete once closed.
     """
 
     def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:

@@ -165,7 +165,7 @@ class GatewaySessions:
         wish, troubles = self.transcribing.choose(asked)
         if wish is None:
             raise Refused("UNAVAILABLE", troubles[0].message)
-        if language and wish.language != language:
+        if language and wish.language != language and troubles:
             raise Refused("INVALID_ARGUMENT", f"language_code: {troubles[-1].message}")
         return wish
 

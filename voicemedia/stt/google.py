@@ -64,6 +64,7 @@ class GoogleRecognizer:
         self.options = options
         self.thread = thread
         self.trouble = "not started"
+        self.languages = options.spoken
         self.channels: Channels | None = None
         self.traits = Traits(
             one_utterance=True,

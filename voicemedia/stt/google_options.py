@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 import msgspec
 from msgspec import Meta
 
+from voicemedia.stt.spoken import GOOGLE
+
 Seconds = Annotated[float, Meta(ge=0)]
 
 
@@ -81,6 +83,18 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         """The recognizer's full name."""
         return f"projects/{self.project or '-'}/locations/{self.location}/recognizers/{self.recognizer}"
 
+    @property
+    def detects(self) -> bool:
+        """Tell whether the model finds out any language: `auto` is none of the others' codes."""
+        return self.model.startswith("chirp") or "auto" in self.languages
+
+    @property
+    def spoken(self) -> tuple[str, ...]:
+        """The languages a session may ask for, those set here first; with `auto` where one of several is found out."""
+        named = tuple(code for code in self.languages if code != "auto")
+        automatic = ("auto",) if self.detects or len(named) > 1 else ()
+        return (*named, *(code for code in GOOGLE if code not in named), *automatic)
+
     def encoding_at(self, rate_hz: int) -> str:
         """Tell how sound of a rate is sent: `mulaw` or `linear16`."""
         if self.encoding == "auto":
@@ -96,32 +110,15 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return ""
 
 
-REGIONS = {
-    "ar": "ar-EG",
-    "da": "da-DK",
-    "de": "de-DE",
-    "en": "en-US",
-    "es": "es-ES",
-    "fr": "fr-FR",
-    "hi": "hi-IN",
-    "it": "it-IT",
-    "ja": "ja-JP",
-    "ko": "ko-KR",
-    "nl": "nl-NL",
-    "pl": "pl-PL",
-    "pt": "pt-BR",
-    "ru": "ru-RU",
-    "sv": "sv-SE",
-    "tr": "tr-TR",
-    "zh": "cmn-Hans-CN",
-}
-
-
 def language_codes(options: Options, wanted: str) -> tuple[str, ...]:
     """Choose the codes for a stream; Google wants a region with each, so `en` becomes the configured `en-IN`."""
-    if not wanted or wanted in options.languages:
+    if not wanted:
         return options.languages
+    if wanted == "auto":
+        return ("auto",) if options.detects else options.languages
+    if wanted in options.languages:
+        return (wanted,)
     for code in options.languages:
         if code.split("-")[0] == wanted:
             return (code,)
-    return (REGIONS.get(wanted, wanted),)
+    return (GOOGLE.get(wanted, wanted),)

@@ -51,6 +51,8 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     "Environment variable with a token sent as `authorization: Bearer`; empty: none."
     language: str = ""
     "BCP 47; empty: as the server is configured."
+    languages: tuple[str, ...] = ()
+    "What the server hears (BCP 47, `auto` if it finds out); empty: not known here, it says so when it does not."
     segment_ms: Annotated[int, Meta(ge=20, le=5000)] = 200
     "Sound in one segment, at least."
     deadline_s: Annotated[float, Meta(gt=0)] = 10.0
@@ -97,6 +99,7 @@ class GrpcRecognizer:
         self._thread = thread
         self._backoff = Backoff(random)
         self._remote: Remote | None = None
+        self.languages = self._languages()
         self._news = Trouble(reactor.seconds)
         self.traits = Traits(usd_per_hour=options.usd_per_hour)
 
@@ -104,6 +107,10 @@ class GrpcRecognizer:
     def trouble(self) -> str:
         """Why it cannot serve: what went wrong a short while ago; empty: it may be tried."""
         return self._news.text
+
+    def _languages(self) -> tuple[str, ...]:
+        default, known = self._options.language, self._options.languages
+        return (default, *(code for code in known if code != default)) if default and known else known
 
     def start(self) -> Deferred[None]:
         """Start the thread and make the channel, which connects when it is used."""

@@ -1,6 +1,6 @@
 """The languages that models say they hear, as ISO 639 codes; a session that asks for another is told at once.
 
-Google's depend on model and location, and a server behind `grpc` has its own: they say what they do not hear.
+Which of Google's a model hears in a location, Google itself says; a server behind `grpc` has its own.
 """
 
 from typing import Final
@@ -17,8 +17,23 @@ SCRIBE_CODES: Final = """
     ps fa pl pt pa ro ru sr sn sd sk sl so es sw sv ta tg te th tr uk umb ur uz vi cy wo xh zu"""
 SCRIBE: Final = tuple(SCRIBE_CODES.split())
 "elevenlabs.io/docs, models: Scribe."
+GOOGLE_CODES: Final = """
+    en-US af-ZA am-ET ar-EG az-AZ bg-BG bn-BD bs-BA ca-ES cmn-Hans-CN cs-CZ da-DK de-DE el-GR es-ES et-EE eu-ES fa-IR
+    fi-FI fil-PH fr-FR gl-ES gu-IN hi-IN hr-HR hu-HU hy-AM id-ID is-IS it-IT iw-IL ja-JP jv-ID ka-GE kk-KZ km-KH kn-IN
+    ko-KR lo-LA lt-LT lv-LV mk-MK ml-IN mn-MN mr-IN ms-MY my-MM ne-NP nl-NL no-NO pa-Guru-IN pl-PL pt-BR ro-RO ru-RU
+    rw-RW si-LK sk-SK sl-SI sq-AL sr-RS ss-Latn-ZA st-ZA su-ID sv-SE sw-KE ta-IN te-IN th-TH tn-Latn-ZA tr-TR ts-ZA
+    uk-UA ur-PK uz-UZ ve-ZA vi-VN xh-ZA yue-Hant-HK zu-ZA"""
+GOOGLE: Final = {
+    **{code.partition("-")[0]: code for code in GOOGLE_CODES.split()},
+    # What everybody else calls them.
+    **{"he": "iw-IL", "nb": "no-NO", "tl": "fil-PH", "zh": "cmn-Hans-CN"},
+}
+"cloud.google.com/speech-to-text/docs, languages: the region meant where a session names none."
 
 
 def first(language: str, spoken: tuple[str, ...]) -> tuple[str, ...]:
-    """Put the configured language, which is what a session falls back to, in front."""
-    return (language, *(code for code in spoken if code != language)) if language else spoken
+    """Put the configured language, which is what a session falls back to, in front; the model finds out any of them."""
+    spoken = (*spoken, "auto")
+    if language in ("", "auto"):
+        return spoken
+    return (language, *(code for code in spoken if code != language))

@@ -79,12 +79,13 @@ class Sessions:
             if not troubles:
                 troubles.append(Trouble("provider_unavailable", self._nobody(), now_s))
             return None, troubles
-        language = wish.language
         spoken: tuple[str, ...] = getattr(self._recognizers[name].recognizer, "languages", ())
-        if spoken and language != "auto" and not _speaks(spoken, language):
-            message = f"{name} does not hear {language}, but {', '.join(spoken)}"
+        language = wish.language if not spoken or _speaks(spoken, wish.language) else spoken[0]
+        # Nothing is to be found out of one language.
+        if language != wish.language and not (wish.language == "auto" and len(spoken) == 1):
+            does = "find out the language" if wish.language == "auto" else f"hear {wish.language}"
+            message = f"{name} does not {does}, but hears {', '.join(each for each in spoken if each != 'auto')}"
             troubles.append(Trouble("unsupported_language", message, now_s))
-            language = spoken[0]
         return replace(wish, provider=name, language=language), troubles
 
     def _unusable(self, name: str) -> str:
