@@ -185,7 +185,10 @@ def test_too_much_at_once_is_413_and_too_fast_429() -> None:
     fast = api.post(SECOND, session_id="s")
     assert (fast.status, fast.body["code"], fast.header("retry-after")) == (429, "too_fast", "1")
     assert api.raw(bytes(1 << 20), "", "").status == 415
-    assert api.raw(bytes((1 << 20) + 1), "", "").status == 413
+    for body in (bytes((1 << 20) + 1), bytes(2 << 20)):
+        longer = api.raw(body, "", "?language=en")
+        assert (longer.status, longer.body["code"], longer.body["type"]) == (413, "audio_too_large", "error")
+        assert set(longer.body) == set(asking.body)
 
 
 def test_no_room_and_no_provider_are_503() -> None:

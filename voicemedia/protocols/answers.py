@@ -36,9 +36,11 @@ def error_body(status: int, message: str = "") -> bytes:
     return msgspec.json.encode({"error": {"code": code, "message": message or usual}})
 
 
-def error_response(status: int, message: str = "", headers: Iterable[tuple[str, str]] = ()) -> bytes:
+def error_response(
+    status: int, message: str = "", headers: Iterable[tuple[str, str]] = (), *, body: bytes = b""
+) -> bytes:
     """Write a whole answer, the last of its connection, for where twisted.web is not asked to."""
-    body = error_body(status, message)
+    body = body or error_body(status, message)
     lines = [
         f"HTTP/1.1 {status} {HTTPStatus(status).phrase}",
         f"Content-Type: {JSON}",

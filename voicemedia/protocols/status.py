@@ -193,6 +193,12 @@ class Front(Resource):
         self._resources = {_segments(path): resource for path, resource in (*pages.items(), *streams.items())}
         self._streams = frozenset(map(_segments, streams))
 
+    def too_long(self, path: bytes, most: int) -> bytes:
+        """Word, as its page does, that the body for a path is longer than what is taken."""
+        page = self._resources.get(_segments(path.decode("latin-1")))
+        wording: Callable[[int], bytes] | None = getattr(page, "too_long", None)
+        return error_body(413) if wording is None else wording(most)
+
     def getChildWithDefault(self, _name: bytes, request: Any) -> IResource:
         """Find the resource of the whole path."""
         segments = [*request.prepath, *request.postpath]
@@ -228,8 +234,15 @@ class Channel(http.HTTPChannel):
     """One HTTP connection. A peer that sends its request a byte at a time gains no time by it."""
 
     site: Any
+    _path: Any
     _asked = False
     "Whether there ever was a whole request."
+
+    @property
+    def requested(self) -> bytes:
+        """The path of the request whose body comes in, without its query; the request itself learns it later."""
+        path: bytes = self._path
+        return path.partition(b"?")[0]
 
     def allContentReceived(self) -> None:
         """Take a whole request."""
@@ -276,7 +289,7 @@ class BoundedRequest(server.Request):
         if self._refused or length <= channel.site.max_body_bytes:
             return
         self._refused = True
-        channel.transport.write(error_response(413))
+        channel.transport.write(error_response(413, body=channel.site.too_long(channel.requested)))
         if length > LINGER_BYTES:
             channel.loseConnection()
 
@@ -315,10 +328,15 @@ class StatusSite(server.Site):
     displayTracebacks = False
     noisy = False
 
-    def __init__(self, root: IResource, metrics: Metrics, *, timeout_s: int, max_body_bytes: int, reactor: Any) -> None:
+    def __init__(self, root: Front, metrics: Metrics, *, timeout_s: int, max_body_bytes: int, reactor: Any) -> None:
         # Forms are read by the pages that take them, with limits, and answered with more than a bare 400.
         super().__init__(root, timeout=timeout_s, reactor=reactor, parsePOSTFormSubmission=False)
         self.metrics, self.max_body_bytes = metrics, max_body_bytes
+        self._front = root
+
+    def too_long(self, path: bytes) -> bytes:
+        """Word that a body is longer than what is taken."""
+        return self._front.too_long(path, self.max_body_bytes)
 
     def log(self, request: http.Request) -> None:
         """Write no access log."""

@@ -231,6 +231,11 @@ class ChunkPage(Resource):
         self._sessions, self._door, self._reactor, self._stream = sessions, door, reactor, stream
         self._trusted = trusted
 
+    def too_long(self, most: int) -> bytes:
+        """Word, like any other error here, that a body is longer than `most` bytes; nobody has read it then."""
+        message = f"the form is longer than {most} bytes (server.max_message_bytes); send the sound in shorter chunks"
+        return msgspec.json.encode(wire.error(Trouble("audio_too_large", message, self._reactor.seconds())))
+
     def render(self, request: Any) -> int:
         """Answer one chunk."""
         if request.method != b"POST":
