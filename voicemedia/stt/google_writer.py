@@ -54,11 +54,11 @@ class Writer:
 
     async def _open(self, config: bytes) -> None:
         try:
-            await self._call.write(config)
+            await self._call.wait_for_connection()
         except _ENDED:
             return
         self._task = None
-        self._next()
+        self._send(config)
 
     def _next(self) -> None:
         self._busy = bool(self._queue)
@@ -70,9 +70,12 @@ class Writer:
             self._task = asyncio.get_running_loop().create_task(self._call.done_writing())
             return
         self._sending = len(item)
+        self._send(_Request(audio=item).SerializeToString())
+
+    def _send(self, request: bytes) -> None:
         # `call.write` takes a stream's end for an internal error, and the status that the server gave is lost
         # (grpcio 1.85); what it calls beneath fails alike, and the reader then gets the status.
-        self._operation = self._call._cython_call.send_serialized_message(_Request(audio=item).SerializeToString())
+        self._operation = self._call._cython_call.send_serialized_message(request)
         self._step()
 
     def _step(self, _batch: "asyncio.Future[None] | None" = None) -> None:
