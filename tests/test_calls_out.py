@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 import treq
 from twisted.internet.defer import Deferred
@@ -110,6 +111,20 @@ async def test_a_call_rings_is_answered_by_a_person_and_handed_to_the_agent() ->
         assert (card["state"], card["status"], card["cause"]) == ("ended", 200, 16)
         assert bridge_of(server).rtp_ports.lent == 0 and server.switchboard.ended_by == {"agent_hung_up": 1}
         assert (await client.ask("DELETE", f"/{call['id']}"))[0] == 409
+
+
+@in_reactor
+async def test_we_call_as_one_of_our_numbers_and_assert_it_where_the_trunk_wants_it() -> None:
+    trunk = msgspec.structs.replace(OUT, callers=("+918011111111", "+918022222222"), asserted=True)
+    async with calling(trunk) as (_, client, bob):
+        await client.place(address(bob), caller="+918022222222")
+        invite = await bob.invited()
+        assert header(invite, "From").startswith("<sip:+918022222222@127.0.0.1:")
+        assert header(invite, "P-Asserted-Identity").startswith("<sip:+918022222222@127.0.0.1:")
+        bob.reply(invite, "486 Busy Here")
+        await client.place(address(bob))
+        assert header(await bob.invited(2), "From").startswith("<sip:+918011111111@")
+        bob.reply(bob.requests("INVITE")[1], "486 Busy Here")
 
 
 @pytest.mark.parametrize(

@@ -9,12 +9,14 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from twisted.internet.defer import Deferred
 
 from tests.in_reactor import in_reactor
 from tests.sip_house import Socket, Telephone, bridge_of, header, pause, serving, until
 from tests.test_calls_out import OUT, TOKEN, Client, address
+from tests.transferring_agent import TOLD
 from voicemedia.audio.g711 import decode_alaw
 from voicemedia.config import Calls, Trunk
 from voicemedia.service import MediaServer
@@ -380,3 +382,86 @@ async def test_music_plays_on_hold(tmp_path: Path) -> None:
         heard = decode_alaw(read_rtp(house.bob.sound.got[15]).payload)
         samples = [int.from_bytes(heard[at : at + 2], "little", signed=True) for at in range(0, 320, 2)]
         assert max(samples) > 7000 and min(samples) < -7000 and sum(a < b for a, b in pairwise(samples)) > 120
+
+
+# --- what an agent does ---
+
+AGENTS = msgspec.structs.replace(OUT, agent="tests.transferring_agent", transfer_by="bridge")
+
+
+@asynccontextmanager
+async def talking() -> AsyncIterator[Party]:
+    """Bob talks with an agent that can be told what to do by a key."""
+    TOLD.clear()
+    async with serving(AGENTS, calls=Calls("CALLS_TOKEN")) as server:
+        bob, carol = Telephone(server), Telephone(server)
+        try:
+            made = Party(server, bob, carol)
+            made.call = await made.client.place(address(bob), parameters={"to": address(carol, "carol")})
+            await bob.take()
+            await until(lambda: len(server.switchboard) == 1)
+            yield made
+        finally:
+            await bob.close()
+            await carol.close()
+
+
+def key(phone: Telephone, pressed: str) -> None:
+    phone.ask("INFO", "Content-Type: application/dtmf-relay\n", f"Signal={pressed}\nDuration=100\n")
+
+
+@in_reactor
+async def test_an_agent_announces_a_transfer_and_leaves_when_it_has_come_about() -> None:
+    async with talking() as house:
+        key(house.bob, "1")
+        await house.carol.take()
+        await until(lambda: "over transferred" in TOLD)
+        assert "1: done" in TOLD
+        await house.says(house.bob, WORDS, heard_by=house.carol)
+        await house.says(house.carol, OTHER_WORDS, heard_by=house.bob)
+
+
+@in_reactor
+async def test_an_agent_is_told_why_nobody_took_the_call_and_goes_on() -> None:
+    async with talking() as house:
+        key(house.bob, "1")
+        house.carol.reply(await house.carol.invited(), "486 Busy Here")
+        await until(lambda: "1: Busy Here (486)" in TOLD)
+        key(house.bob, "4")
+        await until(lambda: "4: done" in TOLD)
+        await until(lambda: {got[12] for got in house.bob.sound.got if got[1] & 0x7F == 101} == {4, 2})
+
+
+@in_reactor
+async def test_an_agent_lets_the_caller_wait_and_comes_back() -> None:
+    async with talking() as house:
+        key(house.bob, "2")
+        await until(lambda: len(house.bob.requests("INVITE")) == 2)
+        house.bob.reply(house.bob.requests("INVITE")[1], "200 OK", house.bob.sdp(direction="recvonly", version=2))
+        await until(lambda: "2: done" in TOLD)
+        assert (await house.client.card(house.call))["held"]
+        # Keys of one who waits are nobody's: somebody else has to bring the caller back.
+        key(house.bob, "3")
+        resumed = Deferred.fromCoroutine(house.client.ask("POST", f"/{house.call['id']}/resume"))
+        await until(lambda: len(house.bob.requests("INVITE")) == 3)
+        house.bob.reply(house.bob.requests("INVITE")[2], "200 OK", house.bob.sdp(version=3))
+        assert (await resumed)[0] == 200 and "3: done" not in TOLD
+        key(house.bob, "4")
+        await until(lambda: "4: done" in TOLD)
+
+
+# --- a peer that hands us over to somebody it talks to already ---
+
+
+@in_reactor
+async def test_a_peer_may_hand_us_over_in_the_place_of_a_call_it_has() -> None:
+    async with party() as house:
+        target = f"{address(house.carol, 'carol')}?Replaces=abc%40x%3Bto-tag%3Dt1%3Bfrom-tag%3Df1"
+        house.bob.ask("REFER", f"Refer-To: <{target}>\nRefer-Sub: false\n")
+        invite = await house.carol.invited()
+        assert header(invite, "Replaces") == "abc@x;to-tag=t1;from-tag=f1"
+        accepted = house.bob.responses("REFER")[0]
+        assert accepted.startswith("SIP/2.0 202") and header(accepted, "Refer-Sub") == "false"
+        house.carol.reply(invite, "200 OK", house.carol.sdp())
+        await house.says(house.carol, OTHER_WORDS, heard_by=house.carol)
+        assert not house.bob.requests("NOTIFY")

@@ -247,6 +247,8 @@ class Trunk(Section, frozen=True):
     "The same for numbers that call us."
     callers: tuple[str, ...] = ()
     "Numbers we may call as, the first unless another is asked for; empty: `user`."
+    asserted: bool = False
+    "Whether the number we call as is also said in P-Asserted-Identity, which carriers that trust us want."
     ring_s: Annotated[int, Meta(ge=1, le=300)] = 60
     "How long it may ring where we call, in seconds."
     transfer_by: Literal["auto", "refer", "bridge"] = "auto"

@@ -255,7 +255,9 @@ class TrunkCalls:
         except CallRefused as refusal:
             raise Unable(refusal.reason, 503) from None
         call_id = self.desk.random(12).hex()
-        to = Destination(uri, f"<sip:{ours}@{self._ways.host(flow)}>", call_id=call_id)
+        from_ = f"<sip:{ours}@{self._ways.host(flow)}>"
+        asserted = (("P-Asserted-Identity", from_),) if self.trunk.asserted else ()
+        to = Destination(uri, from_, asserted, call_id)
         try:
             sip = self.agent.dial(to, self.media(pair, flow), flow, self.now_ms)
         except WireError as error:
