@@ -12,6 +12,7 @@ from voicemedia.audio import libopus
 from voicemedia.config import Config, Route, Trunk
 from voicemedia.errors import ConfigError
 from voicemedia.metrics import Metrics
+from voicemedia.random_bytes import RandomBytes
 from voicemedia.sip_bridge.bridge import Bridge
 from voicemedia.sip_bridge.desk import Desk
 from voicemedia.sip_bridge.dtls_wire import Identity
@@ -32,6 +33,7 @@ def make_bridge(
     lines = {trunk.name: line_of_trunk(trunk, line_of) for trunk in config.trunks}
     metrics = next((line.setting.metrics for line in lines.values()), Metrics())
     bridge = Bridge(config, reactor, metrics, ticker.now_ms)
+    random = RandomBytes(secrets.token_bytes)
     room = Room(
         jitter=config.jitter,
         metrics=metrics,
@@ -40,14 +42,15 @@ def make_bridge(
         hub=bridge.hub,
         ports=bridge.rtp_ports,
         identity=Identity.make(),
-        number=lambda: int.from_bytes(secrets.token_bytes(4)),
+        number=lambda: int.from_bytes(random(4)),
         no_rtp_ms=config.sip.no_rtp_s * 1000,
     )
     music = Music(config.sip.hold_music)
     for trunk in config.trunks:
         if "opus" in trunk.codecs and (lack := libopus.missing()):
             raise ConfigError(f"trunks.{trunk.name}.codecs: {lack}")
-        desk = _desk(trunk, lines[trunk.name], room, switchboard, House(reactor, ticker, music, config.sip.dns_server))
+        house = House(reactor, ticker, music, random, config.sip.dns_server)
+        desk = _desk(trunk, lines[trunk.name], room, switchboard, house)
         bridge.add(TrunkLine(trunk, bridge.ports, desk))
     return bridge
 
@@ -70,6 +73,7 @@ class House:
     reactor: Any
     ticker: Ticker
     music: Music
+    random: Callable[[int], bytes]
     dns_server: str
 
 
@@ -77,7 +81,7 @@ def _desk(trunk: Trunk, line: Line, room: Room, switchboard: Switchboard, house:
     return Desk(
         reactor=house.reactor,
         room=room,
-        random=secrets.token_bytes,
+        random=house.random,
         route=line.route.path,
         answer=lambda leg: switchboard.answer(leg, line),
         refusal=lambda: switchboard.refusal(line.route),

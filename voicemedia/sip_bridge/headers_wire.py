@@ -53,14 +53,15 @@ class Headers:
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self.fields = list(fields)
-        self._index: dict[str, list[int]] | None = None
+        self._index: dict[str, list[int]] = {}
         self._views: dict[str, Any] = {}
+        _enter(self._index, self.fields, 0)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self.fields)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._keys()
+        return name in self._index
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self.fields == other.fields
@@ -70,25 +71,18 @@ class Headers:
     def __repr__(self) -> str:
         return f"Headers({self.fields!r})"
 
-    def _keys(self) -> dict[str, list[int]]:
-        index = self._index
-        if index is None:
-            index = self._index = {}
-            _enter(index, self.fields, 0)
-        return index
-
     def raw(self, key: str) -> list[tuple[str, str]]:
         """Return the fields of this (lower-case, long) name untouched, to be copied into another message."""
-        return [self.fields[number] for number in self._keys().get(key, ())]
+        return [self.fields[number] for number in self._index.get(key, ())]
 
     def all(self, key: str) -> list[str]:
         """Return the unfolded values of this name."""
-        numbers = self._keys().get(key)
+        numbers = self._index.get(key)
         return [] if numbers is None else [_unfold(self.fields[number][1]) for number in numbers]
 
     def first(self, key: str) -> str | None:
         """Return the first unfolded value of this name."""
-        numbers = self._keys().get(key)
+        numbers = self._index.get(key)
         return None if numbers is None else _unfold(self.fields[numbers[0]][1])
 
     def one(self, key: str) -> str:
@@ -96,7 +90,7 @@ class Headers:
 
         :raises WireError: `missing_...` or `repeated_...` with the header's name.
         """
-        numbers = self._keys().get(key)
+        numbers = self._index.get(key)
         if numbers is None:
             raise WireError(f"missing_{key.replace('-', '_')}")
         if len(numbers) > 1:
@@ -132,17 +126,16 @@ class Headers:
         start = len(self.fields)
         self.fields.extend(fields)
         self._views.clear()
-        if self._index is not None:
-            _enter(self._index, self.fields, start)
+        _enter(self._index, self.fields, start)
 
     def put_first(self, name: str, value: str) -> None:
         """Put a field of ours before all others: a Via of our own, a Route."""
         self.fields.insert(0, (name, _one_line(value)))
-        self._forget()
+        self._index_anew()
 
     def replace(self, key: str, value: str, name: str = "") -> None:
         """Set the first field of this name, or add one under `name`."""
-        numbers = self._keys().get(key)
+        numbers = self._index.get(key)
         if numbers is None:
             self.add(name or key.title(), value)
         else:
@@ -151,13 +144,14 @@ class Headers:
 
     def remove(self, key: str) -> None:
         """Take out every field of this name."""
-        gone = set(self._keys().get(key, ()))
+        gone = set(self._index.get(key, ()))
         if gone:
             self.fields = [field for number, field in enumerate(self.fields) if number not in gone]
-            self._forget()
+            self._index_anew()
 
-    def _forget(self) -> None:
-        self._index = None
+    def _index_anew(self) -> None:
+        self._index = {}
+        _enter(self._index, self.fields, 0)
         self._views.clear()
 
     def copy(self) -> "Headers":

@@ -36,6 +36,7 @@ from voicemedia.sip_bridge.incoming_wire import IncomingCall
 from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
 from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
 from voicemedia.sip_bridge.pace_wire import Pace
+from voicemedia.sip_bridge.reason_wire import NORMAL
 from voicemedia.sip_bridge.redialing import Redialing
 from voicemedia.sip_bridge.rtp_leg import NARROW_HZ
 from voicemedia.sip_bridge.sip_ports import SipPorts
@@ -366,13 +367,15 @@ class TrunkCalls:
             return
         del self.live[call.sip]
         self.desk.hold(-1)
-        self.log.info(
-            "trunk {trunk}: call {call} over, status {status}, cause {cause}",
-            trunk=self.trunk.name,
-            call=call.card.call_id,
-            status=ended.status,
-            cause=ended.cause,
-        )
+        if (ended.status, ended.cause) != (200, NORMAL):
+            # How it ended otherwise is what the call itself says.
+            self.log.info(
+                "trunk {trunk}: call {call} over, status {status}, cause {cause}",
+                trunk=self.trunk.name,
+                call=call.card.call_id,
+                status=ended.status,
+                cause=ended.cause,
+            )
         self._close(call.card, ended)
         why = call.why
         if why is None:
