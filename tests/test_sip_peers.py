@@ -8,12 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from tests.in_reactor import in_reactor
 from tests.peers import baresip
 from tests.peers.baresip import needs_baresip
+from tests.peers.moments import ALL_KEYS, KEYS, MOMENTS
+from tests.peers.scenario import scenario
 from tests.peers.sipp import SCENARIOS, built_in, needs_raw_sockets, needs_sipp, sipp
-from tests.sip_house import bridge_of, serving, until
+from tests.sip_house import ECHO, bridge_of, serving, until
 from voicemedia.config import Trunk
 from voicemedia.service import MediaServer
 
@@ -31,8 +34,8 @@ def left_behind(server: MediaServer) -> int:
 @in_reactor
 async def test_the_recording_and_the_key_of_sipp_are_heard_without_a_loss(tmp_path: Path) -> None:
     async with serving() as server:
-        scenario = await built_in(tmp_path, "uac_pcap")
-        status, log = await sipp(tmp_path, bridge_of(server).ports.port, "-sf", str(scenario), "-m", "1")
+        file = await built_in(tmp_path, "uac_pcap")
+        status, log = await sipp(tmp_path, bridge_of(server).ports.port, "-sf", str(file), "-m", "1")
         assert status == 0, log
         await until(lambda: not left_behind(server))
         # 236 packets of 30 ms; the key comes with a source and sequence of its own.
@@ -55,14 +58,33 @@ async def test_a_scenario_of_sipp_goes_as_written(name: str, transport: str, tmp
 
 
 @needs_sipp
+@needs_raw_sockets
 @in_reactor
-async def test_two_hundred_calls_of_sipp_leave_nothing_behind(tmp_path: Path) -> None:
+async def test_every_key_of_sipp_is_heard_once(tmp_path: Path) -> None:
     async with serving() as server:
-        arguments = ("-sn", "uac", "-r", "50", "-m", "200", "-d", "200")
+        file = tmp_path / "keys.xml"
+        file.write_text(scenario("keys", ALL_KEYS))
+        status, log = await sipp(tmp_path, bridge_of(server).ports.port, "-sf", str(file), "-m", "1")
+        assert status == 0, log
+        await until(lambda: not left_behind(server))
+        diary = next(iter(server.switchboard._ended.values()))
+        assert "".join(str(turn["keys"]) for turn in diary.read()) == "".join(KEYS)
+
+
+@needs_sipp
+@pytest.mark.parametrize(
+    ("name", "transport"), [(name, each) for name, moment in MOMENTS.items() for each in moment.transports]
+)
+@in_reactor
+async def test_an_awkward_moment_is_survived(name: str, transport: str, tmp_path: Path) -> None:
+    moment = MOMENTS[name]
+    async with serving(replace(ECHO, **moment.trunk)) as server:
+        file = tmp_path / f"{name}.xml"
+        file.write_text(scenario(name, moment.steps))
+        arguments = ("-sf", str(file), "-m", "2", "-r", "10", "-t", transport, *moment.arguments)
         status, log = await sipp(tmp_path, bridge_of(server).ports.port, *arguments)
         assert status == 0, log
         await until(lambda: not left_behind(server))
-        assert server.switchboard.total == 200
 
 
 def free_ports() -> int:

@@ -202,6 +202,11 @@ class ServerTransaction(Transaction):
         super().__init__(INVITE_SERVER if request.method == "INVITE" else SERVER, request, reliable, timing)
         self._hundred_from_ms = 0
 
+    @property
+    def to_tag(self) -> str:
+        """The tag of our last response; empty before there is one."""
+        return (self._last.recipient.tag or "") if self._last is not None else ""
+
     def start(self, now_ms: int) -> list[Output]:
         """Pass the request on for the first time."""
         self._hundred_from_ms = now_ms + self._length(Event.HUNDRED)

@@ -330,7 +330,8 @@ class UserAgent:
             self.respond(transaction, cancel.answer(481, to_tag=self.token()), now_ms)
             return
         call = self._incoming.get(invited)
-        tag = call.dialog.local_tag if call is not None else self.token()
+        # The tag the INVITE was answered with, or will be, also when the CANCEL comes too late (section 9.2).
+        tag = call.dialog.local_tag if call is not None else invited.to_tag or self.token()
         self.respond(transaction, cancel.answer(200, to_tag=tag), now_ms)
         if call is not None:
             call.canceled(cancel, now_ms)
