@@ -48,4 +48,4 @@ async def test_a_thousand_calls_at_fifty_a_second_succeed_and_leave_nothing_behi
         assert bridge.rtp_ports.lent == 0 and not any(line.agent.dialogs for line in bridge.lines)
         assert descriptors() <= opened
         # Transactions live for 32 s more; they keep messages, but no call.
-        assert alive() == before
+        assert not alive() - before

@@ -2,20 +2,18 @@
 # Twisted carries types, but not everywhere.
 # mypy: disallow-untyped-calls=False
 
-import shutil
 import wave
 from pathlib import Path
 from typing import Final
 
-import pytest
 from twisted.internet.utils import getProcessOutputAndValue
+
+from tests.peers.needs import needs
 
 PACKAGES: Final = "baresip-core baresip-ffmpeg"
 MODULES: Final = Path("/usr/lib/baresip/modules")
 
-needs_baresip = pytest.mark.skipif(
-    not (shutil.which("baresip") and MODULES.exists()), reason=f"needs the Debian packages {PACKAGES}"
-)
+needs_baresip = needs("baresip", PACKAGES)
 
 CONFIG = """
 sip_listen 127.0.0.1:{port}

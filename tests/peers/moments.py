@@ -8,6 +8,7 @@ from tests.peers.scenario import (
     PCMA,
     PCMU,
     RINGS,
+    ROUTES,
     ack,
     cancel,
     hang_up,
@@ -125,3 +126,9 @@ ALL_KEYS: Final = (
     *(play(f"dtmf_2833_{name}.pcap", 320) for name in KEYS.values()),
     *hang_up(),
 )
+
+THROUGH_A_PROXY: Final = (
+    *(invite(), *RINGS, recv(200, routes=True), send("ACK", 1, ROUTES), pause(300)),
+    *(send("BYE", 2, ROUTES), recv(200)),
+)
+"A call whose proxy wants to stay in the route."

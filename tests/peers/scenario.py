@@ -11,6 +11,9 @@ PCMA: Final = "8 101"
 PCMU: Final = "0 101"
 G729: Final = "18 101"
 
+ROUTES: Final = "[routes]"
+"The Route headers of the dialog."
+
 _SDP: Final = """
 Content-Type: application/sdp
 Content-Length: [len]
@@ -31,9 +34,11 @@ def send(method: str, number: int, *headers: str, branch: str = "", sdp: str = "
     :param branch: its name, by default of the method and number.
     :param sdp: the formats of an offer; empty: no body.
     """
+    # With the route of a dialog its target is the Contact of the other side, not the proxy.
+    target = "[next_url]" if ROUTES in headers else "sip:[service]@[remote_ip]:[remote_port]"
     lines = "\n".join(
         (
-            f"{method} sip:[service]@[remote_ip]:[remote_port] SIP/2.0",
+            f"{method} {target} SIP/2.0",
             f"Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=z9hG4bK-[pid]-[call_number]-"
             f"{branch or f'{method}{number}'}",
             "From: <sip:sipp@[local_ip]:[local_port]>;tag=[pid]SIPp[call_number]",
@@ -64,14 +69,15 @@ def cancel(number: int = 1) -> str:
     return send("CANCEL", number, branch=f"invite{number}", to_tag=False)
 
 
-def recv(status: int, *patterns: str, optional: bool = False) -> str:
-    """Wait for a response, in which all patterns must be found."""
+def recv(status: int, *patterns: str, optional: bool = False, routes: bool = False) -> str:
+    """Wait for a response, in which all patterns must be found; `routes`: remember its Record-Route."""
     checks = [
         f'<ereg regexp="{pattern}" search_in="msg" check_it="true" assign_to="1"/><log message="[$1]"/>'
         for pattern in patterns
     ]
     actions = f"<action>{''.join(checks)}</action>" if checks else ""
-    return f'<recv response="{status}" optional="{str(optional).lower()}">{actions}</recv>'
+    rrs = ' rrs="true"' if routes else ""
+    return f'<recv response="{status}" optional="{str(optional).lower()}"{rrs}>{actions}</recv>'
 
 
 def recv_numbered(status: int) -> str:

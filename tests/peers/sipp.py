@@ -2,8 +2,9 @@
 # Twisted carries types, but not everywhere.
 # mypy: disallow-untyped-calls=False
 
+import csv
 import os
-import shutil
+import subprocess
 from pathlib import Path
 from typing import Final
 
@@ -11,11 +12,16 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.utils import getProcessOutputAndValue
 
+from tests.peers.needs import needs
+
 SCENARIOS: Final = Path(__file__).parent / "scenarios"
 CALLEES: Final = Path(__file__).parent / "callees"
 PCAPS: Final = Path("/usr/share/sip-tester")
 
-needs_sipp = pytest.mark.skipif(not shutil.which("sipp"), reason="needs the Debian package sip-tester")
+Running = tuple["subprocess.Popen[bytes]", Path]
+"A SIPp at work, and where."
+
+needs_sipp = needs("sipp", "sip-tester")
 needs_raw_sockets = pytest.mark.skipif(os.geteuid() != 0, reason="SIPp plays pcap files with raw sockets: needs root")
 
 
@@ -24,11 +30,31 @@ async def sipp(folder: Path, port: int, *arguments: str, host: str = "127.5.0.2"
     link = folder / "pcap"
     if not link.exists():
         link.symlink_to(PCAPS)
-    line = ("-i", host, "-mi", host, "-s", "bot", f"127.0.0.1:{port}", "-nostdin", "-timeout", "40", "-trace_err")
+    line = ("-i", host, "-mi", host, f"127.0.0.1:{port}", "-nostdin", "-timeout", "40", "-trace_err")
+    if "-s" not in arguments:
+        arguments = ("-s", "bot", *arguments)
     _, _, status = await getProcessOutputAndValue(
         "timeout", ("-s", "KILL", "50", "sipp", *arguments, *line), env=os.environ, path=str(folder)
     )
     return status, "".join(path.read_text() for path in folder.glob("*_errors.log"))
+
+
+def start_sipp(folder: Path, port: int, *arguments: str, host: str = "127.5.0.2") -> Running:
+    """Run a scenario beside others; `outcome` says how it went."""
+    line = ("-i", host, "-mi", host, f"127.0.0.1:{port}", "-nostdin", "-timeout", "30", "-trace_stat", "-trace_err")
+    work = folder / host
+    work.mkdir()
+    command = ["timeout", "-s", "KILL", "50", "sipp", *arguments, *line, "-stf", "stat.csv"]
+    return subprocess.Popen(command, cwd=work, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL), work
+
+
+def outcome(running: Running) -> tuple[int, int]:
+    """Wait for the end; return how many calls have succeeded and failed."""
+    process, folder = running
+    process.wait()
+    with (folder / "stat.csv").open() as file:
+        last = list(csv.DictReader(file, delimiter=";"))[-1]
+    return int(last["SuccessfulCall(C)"]), int(last["FailedCall(C)"])
 
 
 async def built_in(folder: Path, name: str) -> Path:
