@@ -1,149 +1,174 @@
-"""Both sides on one time line, to the sample."""
-
-import random
+"""Both sides of a call on one time line."""
 
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numpy.typing import NDArray
 
-from voicemedia.audio.stereo import StereoTrack
+from voicemedia.audio.stereo import LEFT, RIGHT, Piece, Stereo
 
-FRAME = 160
-
-
-def count_up(frames: int, start: int = 1) -> list[bytes]:
-    """Make frames of samples that count, so that each is known again."""
-    numbers = (np.arange(frames * FRAME) + start).astype("<i2")
-    return [numbers[at : at + FRAME].tobytes() for at in range(0, len(numbers), FRAME)]
+RATE_HZ = 8000
 
 
-def sides(both: bytes) -> tuple[NDArray[np.int16], NDArray[np.int16]]:
-    samples = np.frombuffer(both, "<i2").reshape(-1, 2)
-    return samples[:, 0], samples[:, 1]
+def tone(samples: int, level: int = 100) -> bytes:
+    return np.full(samples, level, "<i2").tobytes()
 
 
-def test_an_echo_comes_right_as_much_later_as_it_was_heard_whatever_the_jitter() -> None:
-    chance, track, out = random.Random(1), StereoTrack(8000, 0), b""
-    frames = count_up(180)
-    arrivals = sorted((20 * number + 20 + chance.randrange(35), number) for number in range(180))
-    came = 0
-    for now_ms in range(0, 3700):
-        while came < len(arrivals) and sorted(at for at, _ in arrivals)[came] <= now_ms:
-            track.heard(frames[came], now_ms)
-            came += 1
-        if now_ms % 20 == 0 and now_ms >= 120 and now_ms // 20 - 6 < 170:
-            track.played(frames[now_ms // 20 - 6], now_ms)
-        if now_ms % 500 == 0:
-            out += track.settle(now_ms)
-    left, right = sides(out + track.finish(3700))
-    begins, echoes = int(np.argmax(left == 1)), int(np.argmax(right == 1))
-    assert (left[begins : begins + 180 * FRAME] == np.arange(1, 180 * FRAME + 1, dtype=np.int16)).all()
-    assert (right[echoes : echoes + 170 * FRAME] == np.arange(1, 170 * FRAME + 1, dtype=np.int16)).all()
-    assert begins <= 8 * 35 and abs(echoes - 8 * 120) <= 8 * 40
+def drawn(pieces: list[Piece], samples: int) -> "np.ndarray[tuple[int, int], np.dtype[np.int16]]":
+    """Draw pieces on a time line, in their order."""
+    sheet = np.zeros((2, samples), "<i2")
+    for piece in pieces:
+        end = piece.position + piece.samples
+        sheet[piece.side, piece.position : end] = 0 if piece.pcm is None else np.frombuffer(piece.pcm, "<i2")
+    return sheet
 
 
-def test_what_was_taken_back_before_it_was_heard_is_not_there() -> None:
-    track = StereoTrack(8000, 0)
-    for number in range(10):
-        track.heard(bytes(320), 20 * number + 20)
-    for frame in count_up(50):
-        track.played(frame, 200)
-    track.cleared(500)
-    for number in range(10, 60):
-        track.heard(bytes(320), 20 * number + 20)
-    _, right = sides(track.settle(1200) + track.finish(1200))
-    assert (right[1600:4000] == np.arange(1, 2401)).all()
-    assert not right[4000:].any()
+def talk(stereo: Stereo, start_s: float, end_s: float, level: int = 100) -> None:
+    """Let the caller talk in real time."""
+    for number in range(round((end_s - start_s) * 50)):
+        stereo.heard(tone(160, level), start_s + number * 0.02)
 
 
-def test_speech_of_ours_after_a_silence_begins_when_it_is_heard() -> None:
-    track = StereoTrack(8000, 0)
-    for number in range(100):
-        track.heard(bytes(320), 20 * number + 20)
-        if number in (10, 50):
-            track.played(b"\1\0" * 160, 20 * number + 20)
-    _, right = sides(track.finish(2000))
-    assert np.flatnonzero(np.diff(right.astype(int))).tolist() == [1759, 1919, 8159, 8319]
+def test_both_sides_lie_where_they_sound() -> None:
+    stereo = Stereo(RATE_HZ)
+    talk(stereo, 0.5, 2)
+    stereo.played(tone(800), 1.25)
+    pieces, samples = stereo.finish(2.5)
+    assert samples == 2.5 * RATE_HZ
+    sheet = drawn(pieces, samples)
+    assert list(np.flatnonzero(sheet[LEFT])) == list(range(4000, 16000))
+    assert list(np.flatnonzero(sheet[RIGHT])) == list(range(10000, 10800))
 
 
-def test_a_caller_whose_sound_stays_away_is_silent_and_holds_nothing_up() -> None:
-    track, out = StereoTrack(8000, 0), b""
+def test_frames_one_behind_the_other_become_one_piece() -> None:
+    stereo = Stereo(RATE_HZ)
     for number in range(50):
-        track.heard(b"\1\0" * 160, 20 * number + 20)
-    for now_ms in range(1000, 11_000, 100):
-        track.played(b"\2\0" * 800, now_ms)
-        out += track.settle(now_ms)
-        assert len(track._left) <= 2 * 8000 * 2.2
-    left, right = sides(out)
-    assert len(left) >= 8000 * 8.5
-    assert not left[8000:].any() and (right[8100:] == 2).all()
+        stereo.played(tone(160), number * 0.02)
+    assert stereo.take(1) == [Piece(RIGHT, 0, 8000, tone(8000))]
+    assert stereo.take(1) == []
 
 
-def test_the_sound_of_a_silence_that_comes_all_at_once_behind_it_is_not_put_in_twice() -> None:
-    track, out = StereoTrack(8000, 0), b""
-    for number in range(50):
-        track.heard(b"\1\0" * 160, 20 * number + 20)
-    for now_ms in range(1000, 6000, 100):
-        out += track.settle(now_ms)
+def test_what_was_cut_is_silence_and_what_is_said_then_follows() -> None:
+    stereo = Stereo(RATE_HZ)
+    stereo.played(tone(16000), 0)
+    before = stereo.take(0.5)
+    stereo.cut(1.0005)
+    stereo.played(tone(160, 7), 1.5)
+    pieces, samples = stereo.finish(2)
+    ours = drawn(before + pieces, samples)[RIGHT]
+    assert list(np.flatnonzero(ours == 100)) == list(range(8004))
+    assert list(np.flatnonzero(ours == 7)) == list(range(12000, 12160))
+
+
+def test_cutting_what_was_heard_already_cuts_nothing() -> None:
+    stereo = Stereo(RATE_HZ)
+    stereo.played(tone(160), 0)
+    stereo.cut(5)
+    stereo.played(tone(160), 0.02)
+    assert stereo.take(1) == [Piece(RIGHT, 0, 320, tone(320))]
+
+
+def test_nothing_said_in_a_pause_is_kept_however_late_it_comes() -> None:
+    stereo = Stereo(RATE_HZ)
+    stereo.played(tone(4 * RATE_HZ), 0)
+    talk(stereo, 0, 1.5)
+    stereo.pause(1.5)
+    was_paused = stereo.paused
+    talk(stereo, 1.5, 2)
+    # Held up by the network until the pause was over: said in it all the same.
+    for _ in range(25):
+        stereo.heard(tone(160, 66), 2.55)
+    stereo.resume(2.5)
+    went_on = not stereo.paused
+    talk(stereo, 2.56, 4)
+    assert was_paused and went_on
+    pieces, samples = stereo.finish(4)
+    sheet = drawn(pieces, samples)
+    assert not sheet[:, 12000:20000].any()
+    assert 66 not in sheet[LEFT]
+    assert sheet[LEFT, :12000].all() and sheet[LEFT, 20800:31000].all()
+    # What was to sound in the pause is gone to its end.
+    assert sheet[RIGHT, :12000].all() and not sheet[RIGHT, 12000:24000].any()
+
+
+def test_sound_that_comes_over_the_edges_of_a_pause_is_cut_at_them() -> None:
+    stereo = Stereo(RATE_HZ)
+    stereo.pause(0.1)
+    stereo.resume(0.2)
+    stereo.pause(0.3)
+    stereo.resume(0.4)
+    stereo.played(tone(4000), 0)
+    assert [(piece.position, piece.samples) for piece in stereo.take(1)] == [(0, 800), (1600, 800), (3200, 800)]
+
+
+def test_many_pauses_are_remembered_in_bounded_memory() -> None:
+    stereo = Stereo(RATE_HZ)
+    for number in range(3000):
+        stereo.pause(number)
+        stereo.pause(number)
+        stereo.resume(number + 0.5)
+        stereo.resume(number + 0.6)
+    assert len(stereo._pauses) <= 1001
+    stereo.played(tone(RATE_HZ), 2999)
+    assert [(piece.position, piece.samples) for piece in stereo.take(3000)] == [(2999 * RATE_HZ + 4000, 4000)]
+
+
+def test_what_we_had_sent_in_advance_is_not_recorded_when_the_caller_hangs_up() -> None:
+    stereo = Stereo(RATE_HZ)
+    stereo.played(tone(RATE_HZ), 0)
+    assert stereo.finish(0.25)[1] == 2000
+
+
+def test_what_the_caller_had_sent_in_advance_is_recorded() -> None:
+    stereo = Stereo(RATE_HZ)
+    for _ in range(100):
+        stereo.heard(tone(160), 0.1)
+    pieces, samples = stereo.finish(0.2)
+    assert samples == 2 * RATE_HZ
+    assert sum(piece.samples for piece in pieces) == 2 * RATE_HZ
+
+
+def test_the_sound_of_a_stall_that_comes_all_at_once_behind_it_lies_where_it_was_said() -> None:
+    stereo, pieces = Stereo(RATE_HZ), list[Piece]()
+    talk(stereo, 0, 1, 1)
+    for tenth in range(10, 60):
+        pieces += stereo.take(tenth / 10)
     for _ in range(250):
-        track.heard(bytes(320), 6000)
-    for number in range(50):
-        track.heard(b"\3\0" * 160, 6020 + 20 * number)
-    left, _ = sides(out + track.finish(7000))
-    assert abs(int(np.argmax(left == 3)) - 48_000) <= 8 * 80
-    assert abs(len(left) - 56_000) <= 8 * 80
-
-
-def test_clocks_that_drift_apart_keep_both_sides_together() -> None:
-    track, out = StereoTrack(8000, 0), b""
-    for number in range(30_000):
-        now_ms = round(20 * number * 1.0005) + 20
-        track.heard(number.to_bytes(2, "little") * 160, now_ms)
-        if number % 100 < 50:
-            track.played(b"\1\0" * 160, now_ms)
-        if number % 25 == 0:
-            out += track.settle(now_ms)
-    left, right = sides(out)
-    begins = np.flatnonzero(np.diff((right != 0).astype(int)) == 1) + 1
-    assert all(abs(int(at) - 16_000 * round(int(at) / 16_000)) <= 8 * 45 for at in begins[5:])
-    assert len(left) <= 30_000 * 160
-
-
-def test_what_is_hidden_is_silent_on_both_sides_and_keeps_its_time() -> None:
-    track = StereoTrack(8000, 0)
-    for number in range(100):
-        now_ms = 20 * number + 20
-        if number == 25:
-            track.hide(True, now_ms - 20)
-        if number == 75:
-            track.hide(False, now_ms - 20)
-            track.hide(False, now_ms - 20)
-        track.heard(b"\1\0" * 160, now_ms)
-        track.played(b"\2\0" * 160, now_ms)
-    left, right = sides(track.settle(2000))
-    assert left[:4000].all() and not left[4000:12_000].any() and left[12_000:].all()
-    assert not right[4000:12_000].any() and right[12_000:].all()
+        stereo.heard(tone(160, 2), 5.98)
+    talk(stereo, 6, 7, 3)
+    rest, samples = stereo.finish(7)
+    left = drawn(pieces + rest, samples)[LEFT]
+    assert list(np.flatnonzero(np.diff(left))) == [7999, 47_999]
 
 
 @settings(max_examples=80, deadline=None)
-@given(st.lists(st.tuples(st.integers(0, 300), st.sampled_from("hhhppcsx")), max_size=80))
-def test_whatever_happens_time_passes_once_and_both_sides_are_as_long(steps: list[tuple[int, str]]) -> None:
-    track, now_ms, out = StereoTrack(8000, 0), 0, b""
+@given(st.lists(st.tuples(st.integers(0, 700), st.sampled_from("hhhhppctxr")), max_size=80))
+def test_whatever_happens_sound_lies_on_no_sound_and_nothing_said_in_a_pause_is_kept(
+    steps: list[tuple[int, str]],
+) -> None:
+    stereo, now_s, pieces, pauses = Stereo(RATE_HZ), 0.0, list[Piece](), list[list[float]]()
+    acts = {
+        "h": lambda: stereo.heard(tone(160), now_s),
+        "p": lambda: stereo.played(tone(480), now_s),
+        "c": lambda: stereo.cut(now_s),
+        "t": lambda: pieces.extend(stereo.take(now_s)),
+        "x": lambda: stereo.pause(now_s),
+        "r": lambda: stereo.resume(now_s),
+    }
     for wait_ms, act in steps:
-        now_ms += wait_ms
-        match act:
-            case "h":
-                track.heard(b"\1\0" * 160, now_ms)
-            case "p":
-                track.played(b"\2\0" * 480, now_ms)
-            case "c":
-                track.cleared(now_ms)
-            case "x":
-                track.hide(wait_ms % 2 == 0, now_ms)
-            case _:
-                out += track.settle(now_ms)
-    out += track.finish(now_ms)
-    assert len(out) % 4 == 0 and track.settled == len(out) // 4
-    heard = sum(act == "h" for _, act in steps)
-    assert len(out) // 4 <= now_ms * 8 + heard * 160 + 480
+        now_s += wait_ms / 1000
+        was_paused = stereo.paused
+        acts[act]()
+        if stereo.paused and not was_paused:
+            pauses.append([now_s, 1e9])
+        elif was_paused and not stereo.paused:
+            pauses[-1][1] = now_s
+    rest, samples = stereo.finish(now_s)
+    sheet = np.zeros((2, samples + 100_000), "<i2")
+    for piece in pieces + rest:
+        assert piece.position >= 0 and piece.samples > 0
+        there = sheet[piece.side, piece.position : piece.position + piece.samples]
+        assert piece.pcm is None or not there.any()
+        there[:] = piece.pcm is not None
+    for start_s, end_s in pauses:
+        assert not sheet[:, round(start_s * RATE_HZ) : round(min(end_s, 1e5) * RATE_HZ)].any()
+    assert sheet[LEFT].sum() <= 160 * sum(act == "h" for _, act in steps)

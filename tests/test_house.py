@@ -29,6 +29,7 @@ SHARED = {
     "keyed",
     "between",
     "one_shot",
+    "taping",
 }
 "What every room may use."
 
@@ -37,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "interfaces": {"errors", "diary"},
     "following": {"interfaces", "diary", "past"},
     "switching": {"interfaces", "errors"},
+    "taping": {"interfaces"},
     "setting": {*SHARED},
     "audio": {"interfaces", "errors", "audio"},
     "faults": set(),
@@ -61,8 +63,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "call": {*SHARED, "turns", "utterance", "speaker", "following", "setting"},
     "ticker": set(),
     "guards": {"interfaces", "errors", "account"},
-    "recording": {"interfaces", "audio", "config", "aside"},
-    "switchboard": {*SHARED, "following", "call", "guards", "ticker", "setting", "recording"},
+    "switchboard": {*SHARED, "following", "call", "guards", "ticker", "setting"},
     "transcribing": {*SHARED, "transcribing"},
     # The streaming API is two doors, WebSocket and HTTP, to the same sessions.
     "protocols": {*SHARED, "protocols", "transcribing"},
@@ -73,6 +74,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stt": {*SHARED, "stt"},
     "tts": {*SHARED, "tts"},
     "agent": {*SHARED, "agent"},
+    "recording": {*SHARED, "recording"},
     "history": {*SHARED, "history"},
     # A simulated caller speaks the carrier's wire format from the other end.
     "callers": {*SHARED, "callers", "protocols", "sip_bridge"},

@@ -7,7 +7,7 @@ The call stands in the middle (`call`, `turns`, `switchboard`) and knows its nei
   RTP), `gateway` (voice gateways over gRPC, generated from `proto`), `pages` (what a browser is given);
 - providers: `stt` (ears), `tts` (voices), `agent` (minds), and `web` (what clients of web services share);
 - `transcribing`: speech to text as a service, without a call;
-- `history`: what was said and recorded in calls that are over;
+- `history`: what was said in calls; `recording`: how they sounded;
 - `audio`: sound without I/O;
 - `callers`: simulated callers, for trying things out.
 

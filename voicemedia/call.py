@@ -56,6 +56,7 @@ class Call:
             tell=self._on,
             expect=self._expect,
             hang_up=lambda: leg.hang_up(self._farewell or Goodbye.AGENT_HUNG_UP),
+            tape=setting.tape,
         )
         ears = setting.recognizer
         self._recognition = ears.listen(self.caller.rate_hz, self) if ears else None

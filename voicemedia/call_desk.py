@@ -169,10 +169,13 @@ class CallDesk:
 
     def pause_recording(self, call_id: str, paused: bool) -> None:
         """Leave what is said out of the recording, or no more."""
-        recording = self._switchboard.recordings.get(call_id)
-        if recording is None:
+        tape = self._switchboard.tape(call_id)
+        if tape is None:
             raise Unable("this call is not recorded; see [recording]", 409)
-        recording.pause(paused)
+        if paused:
+            tape.pause()
+        else:
+            tape.resume()
 
     def _any(self, call_id: str) -> Switching:
         call, live = self._trunk_call(call_id), self._live(call_id)

@@ -256,6 +256,8 @@ class Config(Section, frozen=True):
         for number, name in enumerate(names):
             if (first := names.index(name)) != number:
                 raise ValueError(f"trunks[{number}].name: {name} is already trunks[{first}]; choose another")
+        if unknown := {*self.recording.routes} - {*seen, *(f"/sip/{name}" for name in names)}:
+            raise ValueError(f"recording.routes: {min(unknown)} is no route; name paths of routes, or /sip/TRUNK")
 
     @property
     def answering(self) -> Iterator[tuple[str, Route]]:

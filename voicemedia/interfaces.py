@@ -1,8 +1,7 @@
 """The seams of the house: what a call and its neighbors promise each other.
 
-Sound inside is `bytes`: mono signed 16-bit little-endian PCM at the leg's `rate_hz`, in frames of 20 ms
-(`rate_hz // 50 * 2` bytes). The C kernels on the path of every frame (G.711, voice detection, base64) take
-bytes and give bytes; whoever needs an array takes `numpy.frombuffer`, which copies nothing.
+Sound inside is `bytes`: mono signed 16-bit little-endian PCM at the leg's `rate_hz`, in frames of 20 ms (`rate_hz //
+50 * 2` bytes). The C kernels on the path of every frame take and give bytes; `numpy.frombuffer` copies nothing.
 """
 
 from collections.abc import Callable, Mapping
@@ -106,7 +105,7 @@ class Follower(Protocol):
 class Leg(Protocol):
     """The way to one caller and back, with its jitter buffer.
 
-    A leg that shows the conversation has an attribute `follower`; one whose call can be moved, `switching`.
+    Attributes that some have besides: `follower` shows the conversation, `switching` moves the call, `tape` records it.
     """
 
     caller: Caller
@@ -373,11 +372,12 @@ class Agent(Provider, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Served:
-    """Who serves a call, by name; empty: nobody."""
+    """Who serves a call, by name, and the file it is recorded in; empty: nobody, nowhere."""
 
     agent: str
     recognizer: str = ""
     synthesizer: str = ""
+    recording: str = ""
 
 
 class CallRecord(Protocol):

@@ -86,6 +86,11 @@ WAITING: Final = (
     ("spool_limit_bytes", "history_spool_limit_bytes", "What the spool may hold: history.spool_mb."),
 )
 "The same for what only is at the moment."
+RECORDED: Final = (
+    ("seconds", "recording_seconds", "Length of the recordings written, in seconds."),
+    ("dropped_seconds", "recording_dropped_seconds", "Sound of one side that no disk took, in seconds."),
+)
+"The same for what `recordings` gives."
 
 
 class Histogram:
@@ -139,6 +144,7 @@ class Metrics:
         "peers_denied",
         "providers_failed",
         "recognizers",
+        "recordings",
         "segments",
         "turns",
         "voices",
@@ -174,6 +180,8 @@ class Metrics:
         "Asked at each scrape: how the writing of history goes; empty: none is written."
         self.segments: Callable[[], Mapping[str, int]] = dict
         "Asked at each scrape: what became of the segments of voice gateways."
+        self.recordings: Callable[[], Mapping[str, float]] = dict
+        "Asked at each scrape: what is recorded; empty: nothing."
         self._replies: defaultdict[str, Histogram] = defaultdict(lambda: Histogram(REPLY_BUCKETS_MS))
         self._lag = Histogram(LAG_BUCKETS_MS)
         self._arrived: Counter[tuple[str, str]] = Counter()
@@ -230,6 +238,7 @@ class Metrics:
         segments = self.segments()
         for key, name, what in HANDED_IN:
             yield CounterMetricFamily(f"voicemedia_{name}", what, value=segments.get(key, 0))
+        yield from self._of_recordings()
         active = GaugeMetricFamily("voicemedia_calls_active", "Calls that are on.", labels=("route",))
         for route, calls in self.live_by_route().items():
             active.add_metric((route,), calls)
@@ -292,6 +301,13 @@ class Metrics:
                 yield CounterMetricFamily(f"voicemedia_{name}", what, value=counts[key])
             for key, name, what in WAITING:
                 yield GaugeMetricFamily(f"voicemedia_{name}", what, value=counts[key])
+
+    def _of_recordings(self) -> Iterator[Metric]:
+        counts = self.recordings()
+        if counts:
+            for key, name, what in RECORDED:
+                yield CounterMetricFamily(f"voicemedia_{name}", what, value=counts[key])
+            yield GaugeMetricFamily("voicemedia_recordings_active", "Recordings that are on.", value=counts["active"])
 
     def describe(self) -> Iterator[Metric]:
         """Name what may be collected: nothing, so that registering asks for no numbers."""

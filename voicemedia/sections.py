@@ -287,6 +287,25 @@ class Calls(Section, frozen=True):
             raise ValueError("token_env: expected the name of an environment variable, not the token itself")
 
 
+class Recording(Section, frozen=True):
+    """Calls as stereo WAV files: the caller left, we right. See to it that callers know."""
+
+    enabled: bool = False
+    "Whether anything is recorded."
+    folder: str = "var/recordings"
+    "Where: one folder a day in here; files can be read by their owner only, and go after `history.keep_days`."
+    format: Literal["pcm", "mulaw"] = "pcm"
+    "16 bits, or mu-law with half the size."
+    routes: tuple[str, ...] = ()
+    "Routes that are recorded, a trunk's is `/sip/NAME`; empty: all."
+    max_minutes: Annotated[int, Meta(ge=1, le=1080)] = 120
+    "A recording ends after that; the call goes on."
+    min_free_mb: Count = 512
+    "While less than this is free on the disk, in MiB, sound is not recorded."
+    queue_s: Annotated[int, Meta(ge=1, le=120)] = 10
+    "Sound of a call that may wait for a slow disk, in seconds; what comes then is not recorded."
+
+
 class History(Section, frozen=True):
     """What is remembered of calls, and where."""
 
@@ -312,14 +331,3 @@ class History(Section, frozen=True):
     "Earlier turns an agent is told of."
     resume_wait_ms: Annotated[int, Meta(ge=0, le=5000)] = 250
     "How long the greeting waits for what is remembered, in ms; then it goes without."
-
-
-class Recording(Section, frozen=True):
-    """Recordings of calls, in stereo: the caller left, us right. See to it that callers know."""
-
-    enabled: bool = False
-    "Whether anything is recorded."
-    folder: str = "var/recordings"
-    "One folder a day in here; files can be read by their owner only, and are never deleted by us."
-    routes: tuple[str, ...] = ()
-    "Paths of the routes whose calls are recorded, `/sip/NAME` for a trunk; empty: all."

@@ -39,7 +39,7 @@ from voicemedia.protocols.turns_page import TurnsPage
 from voicemedia.protocols.twilio_wire import TWILIO
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
 from voicemedia.recognizers import Recognizers
-from voicemedia.recording import Recorder
+from voicemedia.recording.recorder import Recorder
 from voicemedia.setting import Setting
 from voicemedia.sip_bridge.bridge import Bridge
 from voicemedia.sip_service import make_bridge
@@ -67,8 +67,7 @@ class MediaServer(MultiService):
         self._ticker = Ticker(reactor, self.metrics.lag, seconds)
         self.history = History(config.history, reactor) if config.history.enabled else None
         self.switchboard = Switchboard(reactor, self._ticker, config.limits, self.history)
-        if config.recording.enabled:
-            self.switchboard.recorder = Recorder(config.recording, reactor, self._ticker.now_ms)
+        self.recorder = self._make_recorder(seconds) if config.recording.enabled else None
         self.metrics.live_by_route = self.switchboard.live_by_route
         providers.load_plugins(config.server.plugins)
         chosen = providers.load_all(config)
@@ -124,6 +123,11 @@ class MediaServer(MultiService):
         self.port: IListeningPort | None = None
 
     # --- building ---
+
+    def _make_recorder(self, seconds: Callable[[], float]) -> Recorder:
+        recorder = Recorder(self._config.recording, self._config.history.keep_days, self._reactor, seconds)
+        self.switchboard.recorder, self.metrics.recordings = recorder.begin, recorder.read
+        return recorder
 
     def _calls_page(self) -> CallsPage:
         """Build where calls are listed, placed and moved."""
@@ -215,6 +219,8 @@ class MediaServer(MultiService):
         }
         if self.history is not None:
             troubles["history"] = self._troubles.get("history") or self.history.trouble
+        if self.recorder is not None:
+            troubles["recording"] = self.recorder.trouble
         return troubles | (self.sip.troubles() if self.sip else {})
 
     # --- opening ---
@@ -231,14 +237,14 @@ class MediaServer(MultiService):
             else:
                 maybeDeferred(provider.start).addErrback(self._not_started, key)
         self.gateways.start()
-        if self.switchboard.recorder is not None:
-            self.switchboard.recorder.start()
         if self.sip is not None:
             self.sip.start()
         self.port = self._reactor.listenTCP(server.port, self._site, backlog=server.backlog, interface=server.host)
         if self.history is not None:
             # Its threads would keep a process alive whose port is taken.
             self.history.start().addErrback(self._not_started, "history")
+        if self.recorder is not None:
+            self.recorder.start()
         address = cast(Any, self.port).getHost()
         for route in self._config.routes:
             self.log.info(
@@ -305,8 +311,8 @@ class MediaServer(MultiService):
         await self.gateways.stop()
         self._ticker.stop()
         await DeferredList([maybeDeferred(provider.stop) for provider in self._providers.values()], consumeErrors=True)
-        if self.switchboard.recorder is not None:
-            self.switchboard.recorder.stop()
+        if self.recorder is not None:
+            await self.recorder.stop()
         if self.history is not None:
             await self.history.stop()
         await maybeDeferred(super().stopService)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from voicemedia import config
 from voicemedia.interfaces import Recognizer, Synthesizer
 from voicemedia.metrics import Metrics
+from voicemedia.taping import UNTAPED, Tape
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +23,8 @@ class Setting:
     synthesizer: Synthesizer | None
     agent: str
     "The agent's name in the configuration."
+    tape: Tape = UNTAPED
+    "Records one call; each call's setting has its own."
 
     @property
     def path(self) -> str:

@@ -19,6 +19,7 @@ from voicemedia.interfaces import Conversation, Expected, Floor, Leg, Synthesize
 from voicemedia.metrics import Metrics
 from voicemedia.reply import Reply
 from voicemedia.switching import switching_of
+from voicemedia.taping import UNTAPED, Tape, tape_of_speaker
 from voicemedia.turns import Event
 
 UNASKED: Final = "call {call}: turn {turn} was ours, {state}"
@@ -42,10 +43,12 @@ class Speaker:
         tell: Callable[[Event], None],
         expect: Callable[[Expected], None],
         hang_up: Callable[[], None],
+        tape: Tape = UNTAPED,
     ) -> None:
         self._leg, self._conversation, self._synthesizer, self._diary = leg, conversation, synthesizer, diary
         self._metrics, self._clock, self._tell, self._expect, self._hang_up = metrics, clock, tell, expect, hang_up
         self._began_ms, self._follower = clock(), follower_of(leg)
+        self._tape = tape_of_speaker(leg, tape)
         self._playout = Playout(frame_bytes(leg.caller.rate_hz), leg.lead_ms)
         self._reply: Reply | None = None
         self._turn: Turn | None = None
@@ -108,6 +111,7 @@ class Speaker:
         now_ms = self._clock()
         if not self._playout.played(now_ms):
             self._playout.clear(now_ms)
+            self._tape.cut()
             self._leg.clear()
 
     def marked(self, number: int) -> None:
@@ -155,6 +159,7 @@ class Speaker:
                 self._leg.mark(item)
             else:
                 self._leg.play(item)
+                self._tape.played(item)
 
     def _begun(self, reply: Reply, *, interruptible: bool) -> None:
         now_ms = self._clock()

@@ -17,10 +17,10 @@ from voicemedia.diary import Diary
 from voicemedia.errors import CallRefused
 from voicemedia.following import with_past_shown
 from voicemedia.guards import GuardedConversation, GuardedRecognizer
-from voicemedia.interfaces import Agent, CallRecord, Goodbye, Historian, Leg, Listener, Served
+from voicemedia.interfaces import Agent, Caller, CallRecord, Goodbye, Historian, Leg, Listener, Served
 from voicemedia.metrics import Metrics
-from voicemedia.recording import Recorder, Recording
 from voicemedia.setting import Setting
+from voicemedia.taping import Recorded, Tape, put_on_tape
 from voicemedia.ticker import Ticker
 
 RETRY_AFTER_S: Final = 5
@@ -53,6 +53,7 @@ class Live:
         self.call: Call
         "Set as soon as it is made."
         self.record: CallRecord | None = None
+        self.tape: Recorded | None = None
 
     def begin(self) -> None:
         """Let the call say hello."""
@@ -134,9 +135,8 @@ class Switchboard:
         "Connections by route; one is at most one call."
         self._ended: OrderedDict[str, Diary] = OrderedDict()
         self._empty: list[Deferred[None]] = []
-        self.recorder: Recorder | None = None
-        self.recordings: dict[str, Recording] = {}
-        "Of live calls, by the call's id."
+        self.recorder: Callable[[Caller], Recorded | None] = lambda _caller: None
+        "Begins to record a call, if it is to be recorded."
         self.draining = False
         self.total = 0
         self.refused = 0
@@ -174,30 +174,28 @@ class Switchboard:
         self.total += 1
         self.total_by_route[line.route.path] += 1
         line.setting.metrics.calls_started += 1
-        recorded = self.recorder.record(leg) if self.recorder is not None else None
-        if recorded is not None:
-            leg = recorded[0]
         live = Live(leg)
         try:
             live.call = call = self._make_call(leg, line, live)
         except Exception:
             live.lose()
-            if recorded is not None:
-                recorded[1].end()
+            if live.tape is not None:
+                live.tape.end()
             return Nobody(lambda why: self._never_was(why, line.setting.metrics))
         self._live[call] = live
         self._ticker.join(live)
         live.begin()
-        if recorded is None or self.recorder is None:
-            return call
-        self.recordings[call.caller.call_id] = recorded[1]
-        return self.recorder.listening(call, recorded[1])
+        return call
 
     def _make_call(self, leg: Leg, line: Line, live: Live) -> Call:
         setting = line.setting
         mind = line.agent.converse(leg.caller)
+        live.tape = tape = self.recorder(leg.caller)
+        if tape is not None:
+            put_on_tape(leg, tape)
+            setting = replace(setting, tape=tape)
         if self._historian is not None:
-            live.record = self._historian.answered(leg.caller, _served(line))
+            live.record = self._historian.answered(leg.caller, _served(line, tape))
             mind = live.record.remembering(with_past_shown(mind, leg))
         conversation = GuardedConversation(mind, live.lose)
         accounts: list[Account] = []
@@ -218,7 +216,8 @@ class Switchboard:
         if self._live.pop(call, None) is None:
             return
         self.ended_by[why.value] += 1
-        self.recordings.pop(call.caller.call_id, None)
+        if live.tape is not None:
+            live.tape.end()
         if live.record is not None:
             live.record.ended(why, call.leg.totals())
         self._ticker.leave(live)
@@ -246,6 +245,10 @@ class Switchboard:
             if call.caller.call_id == call_id:
                 return call.diary
         return self._ended.get(call_id)
+
+    def tape(self, call_id: str) -> Tape | None:
+        """Find the recording of a live call, to pause it."""
+        return next((live.tape for call, live in self._live.items() if call.caller.call_id == call_id), None)
 
     # --- the end ---
 
@@ -282,6 +285,8 @@ class Switchboard:
             empty.callback(None)
 
 
-def _served(line: Line) -> Served:
+def _served(line: Line, tape: Recorded | None) -> Served:
     ears, voice = line.setting.recognizer, line.setting.synthesizer
-    return Served(line.agent.name, ears.name if ears else "", voice.name if voice else "")
+    return Served(
+        line.agent.name, ears.name if ears else "", voice.name if voice else "", str(tape.path) if tape else ""
+    )

@@ -1,152 +1,161 @@
-"""Both sides of a call on one time line: the caller left, us right, to the sample.
+"""The two sides of a call on one time line: the caller left, we right, from the moment the call was answered.
 
-The time line is the caller's media clock, on which every frame of theirs has its place whenever it came. What we play
-is placed where that clock stood when it was heard: the sound of one stretch without a gap, and every stretch anew, so
-that clocks that drift apart do not matter. What was taken back before it was heard is not there. Nothing is kept but
-what has not been settled: a second or two.
+The time line is our clock. The caller is placed by `Placing`; we sound when the playout, or the sender, says. What
+comes out are pieces that may overlap silence but never sound, in an order of their own: whoever writes them down needs
+a file that can be written anywhere, and then nothing is kept here but what came since the last `take`.
 """
 
-from collections import deque
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Final
 
-import numpy as np
+from voicemedia.audio.placing import Placing
 
-WAIT_MS: Final = 2_000
-"The caller's sound may come so late; then its time is taken for silence."
-SPURT_MS: Final = 60
-"Sound of ours that begins so soon after the last goes on with it."
-BURST_MS: Final = 60
-"What comes so far ahead of its time, after a silence, is the sound of that silence."
-PAYMENT_MS: Final = 1_000
-"It comes within this."
-WINDOW_MS: Final = 10_000
+LEFT: Final = 0
+RIGHT: Final = 1
+PAUSES: Final = 1000
+"Pauses remembered, for sound that is late; beyond them the earliest become one."
 
 
-class StereoTrack:
-    """One call.
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Sound, or silence, of one side."""
 
-    :param now_ms: when it began.
+    side: int
+    position: int
+    "Where it begins, in samples since the call was answered."
+    samples: int
+    pcm: bytes | None
+    "s16le mono; None: silence."
+
+
+class Stereo:
+    """One call. Times are seconds since it was answered.
+
+    :param rate_hz: of both sides.
+    :ivar waiting: samples of both sides that wait to be taken.
     """
 
-    def __init__(self, rate_hz: int, now_ms: int) -> None:
-        self._rate_hz, self._origin_ms = rate_hz, now_ms
-        self.settled = 0
-        "Samples a side that have been given out."
-        self._left = bytearray()
-        self._left_end = 0
-        self._right: deque[tuple[int, bytes]] = deque()
-        self._right_end = 0
-        self._ahead: deque[tuple[int, int]] = deque()
-        "(when, samples the caller's clock is ahead of ours), falling: the first is the most of the window."
-        self._owed, self._owed_until_ms = 0, 0
-        "Silence put in for sound that may still come, and until when, once something has come; 0: nothing has."
-        self._hidden: list[list[int]] = []
-        "Start and end of what is not to be heard; of the last, the end may be missing."
+    def __init__(self, rate_hz: int) -> None:
+        self.rate_hz = rate_hz
+        self._placing = Placing(rate_hz)
+        self._runs: tuple[_Run, _Run] = _Run(LEFT), _Run(RIGHT)
+        self._pieces: list[Piece] = []
+        self._played_to = 0
+        self._pauses: list[tuple[int, int | None]] = []
+        self.waiting = 0
 
-    def _samples(self, ms: int) -> int:
-        return ms * self._rate_hz // 1000
+    # --- what is said ---
 
-    def _place(self, now_ms: int) -> int:
-        """Say where the caller's clock stands now."""
-        return self._samples(now_ms - self._origin_ms) + (self._ahead[0][1] if self._ahead else 0)
+    def heard(self, pcm: bytes, now_s: float) -> None:
+        """Take the next frame of the caller."""
+        for position, placed in self._placing.put(pcm, now_s * self.rate_hz):
+            self._put(LEFT, position, placed)
 
-    # --- what happens ---
+    def played(self, pcm: bytes, at_s: float) -> None:
+        """Take sound of ours that sounds from `at_s` on, or behind what sounds then."""
+        position = max(round(at_s * self.rate_hz), self._played_to)
+        self._played_to = position + len(pcm) // 2
+        self._put(RIGHT, position, pcm)
 
-    def heard(self, pcm: bytes, now_ms: int) -> None:
-        """Take the caller's next sound."""
-        if not self._ahead:
-            begins = self._place(now_ms) - len(pcm) // 2
-            self._silent(max(0, begins - self._left_end))
-        elif self._owed:
-            pcm = self._pay(pcm, now_ms)
-        self._left += pcm
-        self._left_end += len(pcm) // 2
-        if self._owed:
-            # A burst says nothing about clocks.
-            return
-        ahead = self._left_end - self._samples(now_ms - self._origin_ms)
-        while self._ahead and self._ahead[-1][1] <= ahead:
-            self._ahead.pop()
-        self._ahead.append((now_ms, ahead))
-        while now_ms - self._ahead[0][0] > WINDOW_MS:
-            self._ahead.popleft()
+    def cut(self, at_s: float) -> None:
+        """Take back what of ours was to sound from then on."""
+        position = max(0, round(at_s * self.rate_hz))
+        if position < self._played_to:
+            self._silence(RIGHT, position, self._played_to)
+            self._played_to = position
 
-    def _pay(self, pcm: bytes, now_ms: int) -> bytes:
-        """Leave out what silence has been put in for already."""
-        samples = len(pcm) // 2
-        early = self._left_end + samples - self._place(now_ms) - self._samples(BURST_MS)
-        self._owed_until_ms = self._owed_until_ms or now_ms + PAYMENT_MS
-        if early <= 0:
-            if now_ms > self._owed_until_ms:
-                # Nothing came of that time: its sender's clock stood still.
-                self._owed = 0
-            return pcm
-        left_out = min(samples, self._owed, early)
-        self._owed -= left_out
-        return pcm[2 * left_out :]
+    # --- pauses ---
 
-    def _silent(self, samples: int) -> None:
-        self._left += bytes(2 * samples)
-        self._left_end += samples
+    @property
+    def paused(self) -> bool:
+        """Whether it is silence that is recorded."""
+        return bool(self._pauses) and self._pauses[-1][1] is None
 
-    def played(self, pcm: bytes, now_ms: int) -> None:
-        """Take sound of ours, which is heard now, or right behind what was played before."""
-        place = max(self._place(now_ms), self.settled)
-        start = place if place - self._right_end > self._samples(SPURT_MS) else max(self._right_end, self.settled)
-        self._right.append((start, pcm))
-        self._right_end = start + len(pcm) // 2
+    def pause(self, now_s: float) -> None:
+        """Keep nothing that is said from now on."""
+        if not self.paused:
+            now = round(now_s * self.rate_hz)
+            self._silence(RIGHT, now, self._played_to)
+            self._silence(LEFT, now, self._placing.end)
+            self._pauses.append((now, None))
+            if len(self._pauses) > PAUSES:
+                (start, _), (_, end) = self._pauses[:2]
+                self._pauses[:2] = [(start, end)]
 
-    def cleared(self, now_ms: int) -> None:
-        """What has not been heard was taken back."""
-        place = max(self._place(now_ms), self.settled)
-        while self._right and self._right[-1][0] >= place:
-            self._right.pop()
-        if self._right:
-            start, pcm = self._right.pop()
-            self._right.append((start, pcm[: 2 * (place - start)]))
-        self._right_end = min(self._right_end, place)
+    def resume(self, now_s: float) -> None:
+        """Keep what is said from now on."""
+        if self.paused:
+            self._pauses[-1] = self._pauses[-1][0], round(now_s * self.rate_hz)
 
-    def hide(self, hidden: bool, now_ms: int) -> None:
-        """Leave both sides out from now on, or no more."""
-        open_already = bool(self._hidden) and len(self._hidden[-1]) == 1
-        if hidden and not open_already:
-            self._hidden.append([self._place(now_ms)])
-        elif open_already and not hidden:
-            self._hidden[-1].append(self._place(now_ms))
+    # --- what comes of it ---
 
-    # --- what is settled ---
+    def take(self, now_s: float) -> list[Piece]:
+        """Return what has come since the last time."""
+        for position, pcm in self._placing.due(now_s * self.rate_hz):
+            self._put(LEFT, position, pcm)
+        self._end_run(LEFT)
+        self._end_run(RIGHT)
+        pieces, self._pieces = self._pieces, []
+        self.waiting = 0
+        return pieces
 
-    def settle(self, now_ms: int) -> bytes:
-        """Return both sides, interleaved, as far as nothing about them can change any more."""
-        place = self._place(now_ms)
-        missing = place - self._samples(WAIT_MS) - self._left_end
-        if missing > 0:
-            self._silent(missing)
-            self._owed, self._owed_until_ms = self._owed + missing, 0
-        return self._give(min(self._left_end, place))
+    def finish(self, now_s: float) -> tuple[list[Piece], int]:
+        """The call is over: return what is left, and how long all is, in samples."""
+        for position, pcm in self._placing.flush():
+            self._put(LEFT, position, pcm)
+        now = round(now_s * self.rate_hz)
+        # What we had sent in advance nobody heard any more; what the caller had said in advance we did.
+        return self.take(now_s), max(now, self._placing.end)
 
-    def finish(self, now_ms: int) -> bytes:
-        """The call is over: return the rest."""
-        self.cleared(now_ms)
-        end = max(self._left_end, self._right_end)
-        self._silent(max(0, end - self._left_end))
-        return self._give(end)
+    def _put(self, side: int, position: int, pcm: bytes) -> None:
+        if self._pauses:
+            for start, end in self._said(position, position + len(pcm) // 2):
+                self._append(side, start, pcm[2 * (start - position) : 2 * (end - position)])
+        else:
+            self._append(side, position, pcm)
 
-    def _give(self, end: int) -> bytes:
-        count = end - self.settled
-        if count <= 0:
-            return b""
-        both = np.zeros((count, 2), "<i2")
-        both[:, 0] = np.frombuffer(self._left[: 2 * count], "<i2")
-        while self._right and self._right[0][0] < end:
-            start, pcm = self._right.popleft()
-            at, fits = start - self.settled, min(len(pcm) // 2, end - start)
-            both[at : at + fits, 1] = np.frombuffer(pcm[: 2 * fits], "<i2")
-            if 2 * fits < len(pcm):
-                self._right.appendleft((end, pcm[2 * fits :]))
-        for first, last in ((each[0], each[-1] if len(each) > 1 else end) for each in self._hidden):
-            both[max(0, first - self.settled) : max(0, last - self.settled)] = 0
-        self._hidden = [each for each in self._hidden if len(each) == 1 or each[1] > end]
-        del self._left[: 2 * count]
-        self.settled = end
-        return both.tobytes()
+    def _said(self, start: int, end: int) -> Iterator[tuple[int, int]]:
+        """Yield what of a stretch lies outside all pauses."""
+        for paused, resumed in self._pauses:
+            if paused > start:
+                if paused >= end:
+                    break
+                yield start, paused
+            if resumed is None:
+                return
+            start = max(start, resumed)
+        if start < end:
+            yield start, end
+
+    def _append(self, side: int, position: int, pcm: bytes) -> None:
+        run = self._runs[side]
+        if run.end != position:
+            self._end_run(side)
+            run.position = position
+        run.frames.append(pcm)
+        run.end = position + len(pcm) // 2
+        self.waiting += len(pcm) // 2
+
+    def _end_run(self, side: int) -> None:
+        run = self._runs[side]
+        if run.frames:
+            self._pieces.append(Piece(side, run.position, run.end - run.position, b"".join(run.frames)))
+            run.frames = []
+        run.end = -1
+
+    def _silence(self, side: int, start: int, end: int) -> None:
+        if end > start:
+            self._end_run(side)
+            self._pieces.append(Piece(side, start, end - start, None))
+
+
+class _Run:
+    """Frames that lie one behind the other."""
+
+    __slots__ = ("end", "frames", "position", "side")
+
+    def __init__(self, side: int) -> None:
+        self.side = side
+        self.position, self.end = 0, -1
+        self.frames: list[bytes] = []

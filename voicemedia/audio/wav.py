@@ -102,12 +102,3 @@ def write_wav(pcm: bytes, rate_hz: int) -> bytes:
     """Make a WAV file of s16le mono."""
     form = struct.pack("<HHIIHH", PCM, 1, rate_hz, rate_hz * 2, 2, 16)
     return struct.pack("<4sI4s4sI16s4sI", b"RIFF", 36 + len(pcm), b"WAVE", b"fmt ", 16, form, b"data", len(pcm)) + pcm
-
-
-HEAD_BYTES: Final = 44
-
-
-def stereo_head(rate_hz: int, size: int) -> bytes:
-    """Make the head of a file with `size` bytes of s16le, two channels interleaved."""
-    form = struct.pack("<HHIIHH", PCM, 2, rate_hz, rate_hz * 4, 4, 16)
-    return struct.pack("<4sI4s4sI16s4sI", b"RIFF", 36 + size, b"WAVE", b"fmt ", 16, form, b"data", size)

@@ -21,6 +21,7 @@ from voicemedia.interfaces import FRAME_MS, Caller, Goodbye, Listener, Transcrip
 from voicemedia.metrics import Metrics
 from voicemedia.past import Past, PastTurn
 from voicemedia.protocols.browser_wire import RATE_HZ, Writer
+from voicemedia.taping import Tape
 
 WHOLE_LEAD_MS: Final = 600_000
 "An answer that is sent whole leaves as it is made, however long it sounds."
@@ -95,6 +96,7 @@ class BrowserLeg:
         self.speak: Speak
         self.listener: Listener
         "The call; set as soon as it is made."
+        self.tape: Tape | None = None
         self.screens: dict[Screen, None] = {}
         self.turns: dict[int, Turn] = {}
         self.earlier: tuple[PastTurn, ...] = ()
@@ -160,12 +162,17 @@ class BrowserLeg:
         for frame in self._framer.feed(pcm):
             if self.frames_in * FRAME_MS - (now_ms - self._began_ms) > AHEAD_MS:
                 raise WireError("media_too_fast", "nobody can have said all that yet")
+            if self.tape is not None:
+                self.tape.heard(frame)
             self._hear(frame)
 
     def end_of_speech(self) -> None:
         """The recording is over: nobody waits for a silence that will not come."""
         if rest := self._framer.flush():
+            if self.tape is not None:
+                self.tape.heard(rest)
             self._hear(rest)
+        # Nobody was silent so long: it is not recorded.
         for _ in range(self._around.hangover_ms // FRAME_MS + 2):
             self._hear(silence(RATE_HZ))
 

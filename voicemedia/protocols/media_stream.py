@@ -24,6 +24,7 @@ from voicemedia.metrics import Metrics
 from voicemedia.protocols.fast_websocket import FastWebSocketProtocol
 from voicemedia.protocols.media_stream_session_wire import CONNECTED, Dialect, MediaStreamSession, StreamWriter
 from voicemedia.protocols.media_stream_wire import Custom, Dtmf, Event, Mark, Media, Start, Stop
+from voicemedia.taping import Tape
 
 GOODBYE_CODE: Final = 1000
 ADAPTIVE_S: Final = 0.25
@@ -91,6 +92,7 @@ class MediaStreamLeg:
         self._hurry, self._hurried = carrier.hurry, False
         self.listener: Listener
         "The call; set by the socket as soon as it is made."
+        self.tape: Tape | None = None
         self.frames_in = self.frames_out = self.concealed = self.dropped = self._late = 0
 
     def __repr__(self) -> str:
@@ -161,6 +163,8 @@ class MediaStreamLeg:
         if concealed:
             self.concealed += 1
             self._metrics.frames_concealed += 1
+        if self.tape is not None:
+            self.tape.heard(frame)
         self.listener.hear(frame, concealed)
 
     # --- from the call (Leg) ---

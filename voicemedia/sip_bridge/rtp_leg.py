@@ -27,6 +27,7 @@ from voicemedia.sip_bridge.telephone_event_wire import KeysIn
 from voicemedia.sip_bridge.udp_hub import UdpHub
 from voicemedia.sip_bridge.udp_ports import PortPair, UdpPorts
 from voicemedia.switching import Switching
+from voicemedia.taping import Tape
 
 LEAD_MS: Final = FRAME_MS
 "One frame, so that a tick a little early finds the frame of its slot; it leaves no sooner for that."
@@ -61,6 +62,7 @@ class RtpLeg:
     """
 
     log = Logger()
+    paces = True
 
     def __init__(
         self,
@@ -75,6 +77,7 @@ class RtpLeg:
         self._pair, self._room, self._known, self._hang_up = pair, room, known, hang_up
         self.listener: Listener | None = None
         self.switching: Switching | None = None
+        self._tape: Tape | None = None
         self.music: Callable[[], bytes] | None = None
         "What is heard in place of what is played, a frame each time: the peer waits."
         self._agreement: Agreement | None = None
@@ -176,6 +179,15 @@ class RtpLeg:
         self.listener = None
         listener.gone(why)
 
+    @property
+    def tape(self) -> Tape | None:
+        """Where the sound of both sides is recorded."""
+        return self._tape
+
+    @tape.setter
+    def tape(self, tape: Tape) -> None:
+        self._tape, self._sender.played = tape, tape.played
+
     def play_evenly(self, even: bool) -> None:
         """Tell the listener a frame every 20 ms: it is a person, and no recognizer."""
         self._receiver.play_evenly(even)
@@ -264,6 +276,8 @@ class RtpLeg:
         if concealed:
             self.concealed += 1
             metrics.frames_concealed += 1
+        if self._tape is not None:
+            self._tape.heard(frame)
         if self.listener is not None:
             self.listener.hear(frame, concealed)
 

@@ -5,7 +5,7 @@ as silence when it is over, so that there is no gap in which a carrier or a NAT 
 """
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Final
 
 from voicemedia.audio.coding import Encoding
@@ -41,6 +41,8 @@ class RtpSender:
         "Slots that are over or filled, and slots that have begun."
         self.sending, self._marker = False, True
         self.marks: list[int] = []
+        self.played: Callable[[bytes, int], None] | None = None
+        "Told each frame that leaves, and the ms of the tick its slot belongs to."
         self.packets = self.octets = self.frames = 0
 
     def agree(self, payload_type: int, encoding: Encoding) -> None:
@@ -129,7 +131,10 @@ class RtpSender:
         if self._pressing is not None or (self._keys and not self._rest):
             return self._press()
         self._rest = max(0, self._rest - 1)
-        self.frames += frame is not None
+        if frame is not None:
+            self.frames += 1
+            if self.played is not None and self._origin_ms is not None:
+                self.played(frame, self._origin_ms + HALF_MS + (self._slots - 1) * FRAME_MS)
         return [self._packet(payload, ticks) for payload, ticks in self._encoding.feed(frame)]
 
     def _packet(self, payload: bytes, ticks: int) -> bytes:

@@ -1,0 +1,132 @@
+"""Recordings of calls over SIP, on real sockets: each side is what its RTP timestamps say, to the sample."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.in_reactor import in_reactor
+from tests.recordings import Samples, files, place_of, the_recording
+from tests.sip_house import PCMA_SILENCE, Telephone, bridge_of, pause, serving, until
+from tests.test_calls_out import TOKEN, Client
+from voicemedia.audio.g711 import decode_alaw, encode_alaw
+from voicemedia.config import Calls, Recording, Trunk
+from voicemedia.sip_bridge.rtp_wire import read_rtp
+
+ECHO = Trunk("test", agent="echo", stt="none", tts="none")
+
+
+def noise(seed: int, packets: int) -> list[bytes]:
+    """Make A-law packets of noise."""
+    pcm = np.random.default_rng(seed).integers(-12000, 12000, 160 * packets).astype("<i2").tobytes()
+    wire = encode_alaw(pcm)
+    return [wire[at : at + 160] for at in range(0, len(wire), 160)]
+
+
+def recorded(folder: Path) -> Callable[[], bool]:
+    """Tell when the recording is complete: its file is as long as its head says, and no longer written."""
+    return lambda: bool(files(folder)) and files(folder)[0].stat().st_size == 44 + 4 * len(the_recording(folder)[1])
+
+
+def as_sent(phone: Telephone) -> tuple[Samples, int]:
+    """Draw what the telephone got on the time line of the timestamps; and where its first packet lies."""
+    packets = [read_rtp(datagram) for datagram in phone.sound.got]
+    first = packets[0].timestamp
+    places = [(packet.timestamp - first) % 2**32 for packet in packets]
+    line = np.zeros(max(places) + 160, "<i2")
+    for place, packet in zip(places, packets, strict=True):
+        line[place : place + 160] = np.frombuffer(decode_alaw(packet.payload), "<i2")
+    return line, first
+
+
+@in_reactor
+async def test_both_sides_of_a_sip_call_are_recorded_to_the_sample(tmp_path: Path) -> None:
+    async with serving(ECHO, recording=Recording(enabled=True, folder=str(tmp_path), routes=("/sip/test",))) as server:
+        phone = Telephone(server)
+        await phone.call()
+        said = [*noise(1, 60), *[PCMA_SILENCE] * 40, *noise(2, 60)]
+        await phone.talk(said)
+        await pause(0.2)
+        await phone.hang_up()
+        sent, _ = as_sent(phone)
+        await phone.close()
+        await until(lambda: not bridge_of(server).lines[0].calls.live)
+        await until(recorded(tmp_path))
+    rate_hz, left, right = the_recording(tmp_path)
+    assert rate_hz == 8000
+    # What the caller said, as his own numbers have it.
+    begins = place_of(decode_alaw(b"".join(said)), left)
+    assert begins >= 0
+    # What he was sent, as our numbers have it: it is the same line, but for A-law.
+    through_alaw = np.frombuffer(decode_alaw(encode_alaw(right.tobytes())), "<i2")
+    loud_sent, loud_here = (np.flatnonzero(np.abs(line.astype(int)) > 1000) for line in (sent, through_alaw))
+    shift = loud_here[0] - loud_sent[0]
+    aligned = through_alaw[max(0, shift) : shift + len(sent)]
+    assert np.array_equal(aligned[1000:], sent[max(0, -shift) :][1000 : len(aligned)])
+    # And the echo comes after the voice, a slot or two later.
+    at = place_of(decode_alaw(said[0]), through_alaw)
+    assert 0 <= at - begins <= 60 * 8
+
+
+@in_reactor
+async def test_a_pause_of_a_sip_call_is_silence_on_both_sides(tmp_path: Path) -> None:
+    async with serving(ECHO, recording=Recording(enabled=True, folder=str(tmp_path))) as server:
+        phone = Telephone(server)
+        await phone.call()
+        await phone.talk(noise(1, 60))
+        (call,) = server.switchboard
+        tape = server.switchboard.tape(call.caller.call_id)
+        assert tape is not None
+        tape.pause()
+        await phone.talk(noise(2, 60))
+        tape.resume()
+        await phone.talk(noise(3, 60))
+        await phone.hang_up()
+        await phone.close()
+        await until(lambda: not bridge_of(server).lines[0].calls.live)
+        await until(recorded(tmp_path))
+    _, left, right = the_recording(tmp_path)
+    for line in (left, right):
+        through_alaw = np.frombuffer(decode_alaw(encode_alaw(line.tobytes())), "<i2")
+        heard = [
+            sum(place_of(decode_alaw(packet), through_alaw) >= 0 for packet in noise(seed, 60)) for seed in (1, 2, 3)
+        ]
+        assert heard[0] >= 55 and heard[2] >= 55
+        assert heard[1] <= 5
+
+
+@in_reactor
+async def test_a_recording_is_paused_from_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLS_TOKEN", TOKEN)
+    settings = Recording(enabled=True, folder=str(tmp_path))
+    async with serving(ECHO, calls=Calls("CALLS_TOKEN"), recording=settings) as server:
+        phone, client = Telephone(server), Client(server)
+        await phone.call()
+        await phone.talk(noise(1, 60))
+        assert (await client.ask("POST", "/nobody/recording", paused=True))[0] == 404
+        assert (await client.ask("POST", f"/{phone.call_id}/recording", paused=True))[0] == 200
+        await phone.talk(noise(2, 50))
+        assert (await client.ask("POST", f"/{phone.call_id}/recording", paused="yes"))[0] == 400
+        await phone.hang_up()
+        await until(lambda: not len(server.switchboard))
+        await phone.close()
+        await until(recorded(tmp_path))
+    (path,) = files(tmp_path)
+    assert "-sip-" in path.name
+    _, left, right = the_recording(tmp_path)
+    # What was said while it was paused is not there; the time is.
+    assert len(left) > 8 * 1900 and not left[-8 * 500 :].any() and not right[-8 * 500 :].any()
+    assert left.any() and right.any()
+
+
+@in_reactor
+async def test_a_call_that_is_not_recorded_cannot_be_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLS_TOKEN", TOKEN)
+    async with serving(ECHO, calls=Calls("CALLS_TOKEN")) as server:
+        phone, client = Telephone(server), Client(server)
+        await phone.call()
+        await until(lambda: len(server.switchboard))
+        status, told = await client.ask("POST", f"/{phone.call_id}/recording", paused=True)
+        assert status == 409 and "recording" in told["error"]["message"]
+        await phone.close()
