@@ -2,8 +2,10 @@
 # Twisted carries types, but not everywhere.
 # mypy: disallow-untyped-calls=False
 
+import subprocess
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 from twisted.internet import reactor as twisted_reactor
@@ -47,6 +49,21 @@ async def serving(
         yield server
     finally:
         await server.stopService()
+
+
+def make_certificate(folder: Path) -> dict[str, Any]:
+    """Make a certificate of 127.0.0.1 that nobody has signed; return what `[sip]` says of it."""
+    paths = {"certificate": str(folder / "cert.pem"), "private_key": str(folder / "key.pem")}
+    subprocess.run(
+        [
+            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
+            *("-subj", "/CN=127.0.0.1", "-addext", "subjectAltName=IP:127.0.0.1"),
+            *("-out", paths["certificate"], "-keyout", paths["private_key"]),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return paths
 
 
 def bridge_of(server: MediaServer) -> Bridge:

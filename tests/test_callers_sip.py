@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import subprocess
 import wave
 from pathlib import Path
 from typing import Any, cast
@@ -11,7 +10,7 @@ import pytest
 
 from tests.fake_carrier_server import tone
 from tests.in_reactor import in_reactor
-from tests.sip_house import ECHO, reactor, serving
+from tests.sip_house import ECHO, make_certificate, reactor, serving
 from voicemedia.callers.call_command import add_arguments, place
 from voicemedia.callers.sound import write_wav
 from voicemedia.config import Trunk
@@ -34,17 +33,7 @@ def speech(tmp_path: Path) -> str:
 @pytest.fixture(scope="module")
 def certificate(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Make a certificate that nobody has signed."""
-    folder = tmp_path_factory.mktemp("tls")
-    paths = {"certificate": str(folder / "cert.pem"), "private_key": str(folder / "key.pem")}
-    subprocess.run(
-        [
-            *("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"),
-            *("-subj", "/CN=127.0.0.1", "-out", paths["certificate"], "-keyout", paths["private_key"]),
-        ],
-        check=True,
-        capture_output=True,
-    )
-    return paths
+    return make_certificate(tmp_path_factory.mktemp("tls"))
 
 
 @pytest.mark.parametrize(

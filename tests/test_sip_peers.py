@@ -16,7 +16,7 @@ from tests.peers.baresip import needs_baresip
 from tests.peers.moments import ALL_KEYS, KEYS, MOMENTS
 from tests.peers.scenario import scenario
 from tests.peers.sipp import SCENARIOS, built_in, needs_raw_sockets, needs_sipp, sipp
-from tests.sip_house import ECHO, bridge_of, serving, until
+from tests.sip_house import ECHO, bridge_of, make_certificate, serving, until
 from voicemedia.config import Trunk
 from voicemedia.service import MediaServer
 
@@ -135,6 +135,26 @@ async def test_baresip_hears_its_own_words_at_the_quality_of_the_codec(
             codecs=codec + encryption,
             seconds=SECONDS + 2,
             port=port,
+        )
+        await until(lambda: not left_behind(server))
+    assert "Call established" in log, log
+    assert share_that_survived(said, heard) > 0.95
+
+
+@needs_baresip
+@pytest.mark.parametrize("encryption", ["", ";mediaenc=srtp-mand", ";mediaenc=dtls_srtp"])
+@in_reactor
+async def test_baresip_hears_its_words_over_tls(encryption: str, tmp_path: Path) -> None:
+    said = chirp()
+    write_words(tmp_path / "said.wav", said)
+    async with serving(ECHO, **make_certificate(tmp_path)) as server:
+        heard, log = await baresip.call(
+            tmp_path,
+            f"sip:bot@127.0.0.1:{bridge_of(server).ports.tls_port};transport=tls",
+            tmp_path / "said.wav",
+            codecs=f"pcma{encryption}",
+            seconds=SECONDS + 2,
+            port=free_ports(),
         )
         await until(lambda: not left_behind(server))
     assert "Call established" in log, log
