@@ -8,6 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 
 from tests.clouds.ears import ScriptEar
 from tests.clouds.elevenlabs import ElevenLabs
+from tests.clouds.google_speech import GoogleSpeech
 from tests.clouds.mouths import ToneMouth
 from tests.clouds.openai_speech import OpenAiSpeech
 from tests.clouds.web import serve
@@ -16,7 +17,7 @@ from voicemedia.audio.g711 import decode_mulaw, encode_mulaw
 from voicemedia.audio.resample import Resampler
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Surroundings
-from voicemedia.tts import elevenlabs, elevenlabs_socket, openai
+from voicemedia.tts import elevenlabs, elevenlabs_socket, google, openai
 
 TEXT = "Two eggs, and a cup of coffee."
 
@@ -47,8 +48,9 @@ class Spoken:
 
         self.reactor: Any = reactor
         wanted = {"key_env": "TEST_KEY", "cache_mb": 0, **(options or {})}
-        if module is openai:
-            self.openai = OpenAiSpeech(reactor, ToneMouth(), key="k", **cloud)
+        if module in (openai, google):
+            kind = OpenAiSpeech if module is openai else GoogleSpeech
+            self.openai = kind(reactor, ToneMouth(), key="k", **cloud)
             self.port = serve(self.openai, reactor)
             base_url = f"http://127.0.0.1:{self.port.getHost().port}/v1"
         else:
@@ -93,7 +95,9 @@ async def tone(text: str, rate_hz: int) -> bytes:
 
 
 BOTH = pytest.mark.parametrize("module", [elevenlabs, elevenlabs_socket], ids=["http", "socket"])
-ALL = pytest.mark.parametrize("module", [elevenlabs, elevenlabs_socket, openai], ids=["http", "socket", "openai"])
+ALL = pytest.mark.parametrize(
+    "module", [elevenlabs, elevenlabs_socket, openai, google], ids=["http", "socket", "openai", "google"]
+)
 
 
 @in_reactor
@@ -135,6 +139,34 @@ async def test_openai_sound_is_brought_to_the_rate_of_the_call() -> None:
                 "speed": 1.25,
             }
         ]
+
+
+@pytest.mark.parametrize("rate_hz", [8000, 16000])
+@in_reactor
+async def test_google_is_asked_for_the_rate_of_the_call(rate_hz: int) -> None:
+    options = {"language": "en-IN", "voice": "en-IN-Neural2-A", "speed": 1.25, "pitch": -2.0}
+    async with Spoken(google, options=options) as spoken:
+        said = await spoken.say(rate_hz=rate_hz)
+        assert bytes(said.pcm) == await tone(TEXT, rate_hz)
+        assert spoken.openai.asked == [
+            {
+                "input": {"text": TEXT},
+                "voice": {"languageCode": "en-IN", "name": "en-IN-Neural2-A"},
+                "audioConfig": {
+                    "audioEncoding": "LINEAR16",
+                    "sampleRateHertz": rate_hz,
+                    "speakingRate": 1.25,
+                    "pitch": -2.0,
+                },
+            }
+        ]
+
+
+@in_reactor
+async def test_google_is_asked_again_after_the_delay_it_names() -> None:
+    async with Spoken(google, mishaps=["rate_limit"]) as spoken:
+        assert bytes((await spoken.say()).pcm) == await tone(TEXT, 8000)
+        assert len(spoken.openai.asked) == 1
 
 
 @in_reactor
@@ -241,6 +273,12 @@ FAILURES: list[tuple[Any, dict[str, Any], bool, str]] = [
     (openai, {"mishaps": ["cut"]}, True, "connection lost"),
     (openai, {"mishaps": ["bad_key"]}, False, "invalid_api_key"),
     (openai, {"mishaps": ["busy"] * 9}, True, "HTTP 503"),
+    (google, {"mishaps": ["bad_key"]}, False, "API key not valid"),
+    (google, {"mishaps": ["busy"] * 9}, True, "HTTP 503 UNAVAILABLE"),
+    (google, {"mishaps": ["cut"] * 9}, True, "connection lost"),
+    (google, {"mishaps": ["garbage"] * 9}, True, "cannot read the answer"),
+    (google, {"mishaps": ["no_audio"] * 9}, True, "cannot read the answer"),
+    (google, {"mishaps": ["slow"] * 9}, True, "no answer in 0.2 s"),
 ]
 
 
@@ -260,7 +298,7 @@ async def test_what_was_said_before_is_not_asked_for_again(module: Any) -> None:
     async with Spoken(module, options={"cache_mb": 1}) as spoken:
         first, second = await spoken.say(), await spoken.say()
         assert first.pcm and (first.pcm, first.words) == (second.pcm, second.words)
-        asked: Any = spoken.openai.asked if module is openai else spoken.cloud.speech.asked
+        asked: Any = spoken.openai.asked if module in (openai, google) else spoken.cloud.speech.asked
         assert len(asked) == (0 if module is elevenlabs_socket else 1)
         if module is elevenlabs_socket:
             assert sum(bool(message.get("flush")) for message in spoken.cloud.speech.told) == 1

@@ -15,6 +15,7 @@ CLOUDS: Final = {
     "openai": "tests.clouds.openai_audio",
     "openai_chat": "tests.clouds.openai_chat",
     "openai_speech": "tests.clouds.openai_speech",
+    "google_speech": "tests.clouds.google_speech",
     "gemini": "tests.clouds.gemini",
     "elevenlabs": "tests.clouds.elevenlabs",
 }

@@ -77,27 +77,32 @@ class OpenAiSpeech(Resource):
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Describe the command line."""
-    parser.add_argument("--port", type=int, default=8003, help="TCP port on 127.0.0.1; 0: any")
+    add_speech_arguments(parser, 8003)
+
+
+def add_speech_arguments(parser: ArgumentParser, port: int) -> None:
+    """Describe the command line of any stand-in that speaks."""
+    parser.add_argument("--port", type=int, default=port, help="TCP port on 127.0.0.1; 0: any")
     parser.add_argument("--mouth", choices=("real", "tones"), default="real", help="speak for real, or in tones")
     parser.add_argument("--key", default="", help="the API key asked for; empty: any")
     parser.add_argument("--mishaps", default="", help="comma-separated mishaps of the next requests")
     parser.add_argument("--slow-s", type=float, default=30, help="delay of the mishap `slow`, seconds")
 
 
-def run(args: Namespace) -> None:
+def run(args: Namespace, kind: "type[OpenAiSpeech]", name: str) -> None:
     """Serve until interrupted."""
     from twisted.internet import reactor
 
     any_reactor: Any = reactor
     mishaps = args.mishaps.split(",") if args.mishaps else ()
     mouth = mouth_named(args.mouth, any_reactor)
-    cloud = OpenAiSpeech(any_reactor, mouth, key=args.key, mishaps=mishaps, slow_s=args.slow_s)
+    cloud = kind(any_reactor, mouth, key=args.key, mishaps=mishaps, slow_s=args.slow_s)
     port = serve(cloud, any_reactor, args.port)
-    print(f"OpenAI speech stand-in: base_url = http://127.0.0.1:{port.getHost().port}/v1", flush=True)
+    print(f"{name}: base_url = http://127.0.0.1:{port.getHost().port}/v1", flush=True)
     any_reactor.run()
 
 
 if __name__ == "__main__":
     parser = ArgumentParser(description=__doc__)
     add_arguments(parser)
-    run(parser.parse_args())
+    run(parser.parse_args(), OpenAiSpeech, "OpenAI speech stand-in")

@@ -97,7 +97,8 @@ class Call {
     this.agentTurn = { number: 0, at: 0 };
     this.soundAt = null;
     this.played = { ms: 0, at: -Infinity };
-    this.typed = false;
+    this.typed = []; // words on their way
+    this.answersTyped = false;
     this.hangoverMs = 0;
     this.microphone = null;
   }
@@ -183,9 +184,16 @@ class Call {
     const isNew = !view.items.has(turn.number);
     if (isNew) this.mark(turn.who);
     if (turn.who === "caller") showGuess("");
+    if (isNew && turn.who === "caller") this.onWords(turn.text);
     // Typed words need no pause after them.
-    view.show(turn, this.typed ? null : this.hangoverMs);
+    view.show(turn, this.answersTyped ? null : this.hangoverMs);
     if (isNew && turn.who === "agent") this.onAnswer(turn.number);
+  }
+
+  onWords(text) {
+    const at = this.typed.findIndex((words) => text.includes(words));
+    this.answersTyped = at >= 0;
+    if (this.answersTyped) this.typed.splice(0, at + 1);
   }
 
   mark(who) {
@@ -201,7 +209,6 @@ class Call {
   }
 
   onAnswer(number) {
-    this.typed = false;
     this.agentTurn = { number, at: performance.now() };
     // Its first sound may have come before it.
     if (this.agentTurn.at - this.played.at < 500) view.played(number, this.played.ms);
@@ -392,15 +399,16 @@ $("forget").addEventListener("click", () => {
 });
 $("typing").addEventListener("submit", async (event) => {
   event.preventDefault();
-  const text = $("words").value.trim();
+  const text = $("words").value.trim().replace(/\s+/g, " ");
   if (!text) return;
   const now = await connected();
   const { connection } = now;
   if (connection.socket.readyState === WebSocket.CONNECTING) {
     await new Promise((resolve) => connection.socket.addEventListener("open", resolve, { once: true }));
   }
-  now.typed = connection.send({ type: "text_message", data: text, timestamp: Date.now() });
-  if (now.typed) $("words").value = "";
+  if (!connection.send({ type: "text_message", data: text, timestamp: Date.now() })) return;
+  now.typed.push(text);
+  $("words").value = "";
 });
 
 $("settings").addEventListener("toggle", () => {
