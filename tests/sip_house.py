@@ -134,7 +134,9 @@ class Telephone:
     def send(self, text: str) -> None:
         self.signals.transport.write(text.replace("\n", "\r\n").encode(), self.server)  # type: ignore[union-attr]
 
-    def request(self, method: str, body: str = "", *, kind: str = "sdp", cseq: int = 0, branch: str = "") -> None:
+    def request(
+        self, method: str, body: str = "", *, kind: str = "sdp", cseq: int = 0, branch: str = "", lines: str = ""
+    ) -> None:
         if not cseq:
             self._cseq += 1
         number = cseq or self._cseq
@@ -145,7 +147,7 @@ class Telephone:
             f"Via: SIP/2.0/UDP {self.host}:{self.port};branch=z9hG4bK{branch or f'{method}{number}{self.port}'};rport\n"
             f'Max-Forwards: 70\nFrom: "Asha" <sip:+919800000001@phone>;tag=me\n'
             f"To: <sip:bot@127.0.0.1>{self.to_tag}\nCall-ID: {self.call_id}\nCSeq: {number} {method}\n"
-            f"Contact: <sip:me@{self.host}:{self.port}>\n{content}Content-Length: {size}\n\n{body}"
+            f"Contact: <sip:me@{self.host}:{self.port}>\n{lines}{content}Content-Length: {size}\n\n{body}"
         )
 
     def sdp(self, lines: str = "", *, formats: str = "8 101", direction: str = "sendrecv", version: int = 1) -> str:
@@ -217,7 +219,7 @@ class Telephone:
         to = to if "tag=" in to or status.startswith("100") else f"{to};tag=you"
         content = f"Content-Type: application/sdp\n{extra}" if body else extra
         size = len(body.replace("\n", "\r\n"))
-        contact = f"Contact: <sip:me@{self.host}:{self.port}>\n"
+        contact = "" if "Contact:" in extra else f"Contact: <sip:me@{self.host}:{self.port}>\n"
         text = "\n".join([f"SIP/2.0 {status}", *lines, f"To: {to}"])
         self.send(f"{text}\n{contact}{content}Content-Length: {size}\n\n{body}")
 

@@ -151,6 +151,51 @@ async def test_a_call_nobody_takes_says_why(answer: str, extra: str, cause: int)
 
 
 @in_reactor
+async def test_a_call_that_is_sent_on_goes_there_if_the_trunk_may() -> None:
+    async with calling() as (server, client, bob):
+        carol = Telephone(server)
+        await client.place(address(bob))
+        bob.reply(await bob.invited(), "302 Moved Temporarily", extra=f"Contact: <{address(carol, 'carol')}>\n")
+        invite = await carol.take()
+        assert invite.startswith(f"INVITE {address(carol, 'carol')} SIP/2.0")
+        await until(lambda: len(server.switchboard) == 1)
+        await carol.close()
+
+
+@pytest.mark.parametrize("to", ["sip:+1900555@127.0.0.1", "sip:carol@192.0.2.1", "tel:911", "*"])
+@in_reactor
+async def test_a_call_is_not_sent_on_to_just_anybody(to: str) -> None:
+    async with calling() as (server, client, bob):
+        call = await client.place(address(bob))
+        contact = to if to == "*" else f"<{to}>"
+        bob.reply(await bob.invited(), "302 Moved Temporarily", extra=f"Contact: {contact}\n")
+        await until(lambda: not bridge_of(server).rtp_ports.lent)
+        assert (await client.card(call))["status"] == 302
+
+
+@in_reactor
+async def test_a_call_that_is_sent_round_in_circles_ends() -> None:
+    async with calling() as (server, client, bob):
+        call = await client.place(address(bob))
+        for number in range(1, 5):
+            bob.reply(await bob.invited(number), "302 Moved Temporarily", extra=f"Contact: <{address(bob)}>\n")
+        await until(lambda: not bridge_of(server).rtp_ports.lent)
+        assert (await client.card(call))["status"] == 302 and len(bob.requests("INVITE")) == 4
+
+
+@in_reactor
+async def test_headers_go_along_with_a_call_unless_they_are_ours_to_write() -> None:
+    async with calling() as (_, client, bob):
+        await client.place(address(bob), headers={"X-Ticket": "4711", "Diversion": "<sip:+911@x>;reason=no-answer"})
+        invite = await bob.invited()
+        assert header(invite, "X-Ticket") == "4711" and "no-answer" in header(invite, "Diversion")
+        bob.reply(invite, "486 Busy Here")
+        for headers in ({"Via": "x"}, {"X-A": "b\r\nVia: c"}, {"X A": "b"}, {"X-A": ""}, {"Contact": "<sip:x@y>"}):
+            status, told = await client.ask("POST", to=address(bob), headers=headers)
+            assert (status, told["error"]["code"]) == (400, "bad_request")
+
+
+@in_reactor
 async def test_a_call_is_canceled_while_it_rings() -> None:
     async with calling() as (server, client, bob):
         call = await client.place(address(bob))

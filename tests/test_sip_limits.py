@@ -127,6 +127,19 @@ async def test_a_session_timer_is_asked_for_as_the_trunk_has_it(session_s: int, 
         phone.request("ACK", cseq=1)
 
 
+@in_reactor
+async def test_the_agent_is_told_the_headers_that_are_meant_for_it() -> None:
+    async with serving() as server, phones(server, 1) as (phone,):
+        lines = "X-Ticket: 4711\nx-ticket: 2\nUser-to-User: 56a390;encoding=hex\nSubject:  a\n  b\n"
+        phone.request("INVITE", phone.sdp(), lines=lines)
+        await phone.answer()
+        phone.request("ACK", cseq=1)
+        await until(lambda: len(server.switchboard) == 1)
+        told = next(iter(server.switchboard)).caller.parameters
+        assert (told["x-ticket"], told["user-to-user"], told["trunk"]) == ("4711", "56a390;encoding=hex", "test")
+        assert told["subject"].split() == ["a", "b"] and "via" not in told
+
+
 # --- keys ---
 
 

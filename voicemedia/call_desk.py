@@ -108,6 +108,7 @@ class CallDesk:
             answering.route.agent,
             wanted.parameters,
             wanted.ring_s,
+            wanted.headers,
         )
         return line.calls.place(order).card.as_json(self._clock()), settled
 

@@ -40,6 +40,8 @@ class Placing(msgspec.Struct, forbid_unknown_fields=True, frozen=True):
     "The number to call as, one of the trunk's `callers`; empty: the first."
     parameters: dict[str, str] = {}
     "Given to the agent, as a carrier's custom parameters are."
+    headers: dict[str, str] = {}
+    "Sent with the call: `X-...`, `Identity`, `Diversion`, `User-to-User` ..."
     ring_s: int = 0
     "How long it may ring, in seconds; 0: as the trunk has it."
     wait: bool = False

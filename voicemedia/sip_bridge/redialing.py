@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
 
-from voicemedia.errors import WireError
+from voicemedia.errors import Unable, WireError
 from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.flow_wire import Destination, Ended, Flow
 from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
+from voicemedia.sip_bridge.sip_wire import Response
 
 if TYPE_CHECKING:
     from voicemedia.sip_bridge.trunk_call import TrunkCall
@@ -18,6 +20,8 @@ if TYPE_CHECKING:
 
 NO_WORD_S: Final = 4.0
 "A server that says nothing at all to an INVITE for so long is given up, when there is another; a 100 is a word."
+MOVED: Final = frozenset({300, 301, 302, 305})
+MOST_REDIRECTIONS: Final = 3
 FAILED: Final = frozenset({408, 503})
 "What says that a server does not serve; 408 is also ours for one that never answered."
 
@@ -50,23 +54,40 @@ class Redialing:
     def ended(self, call: TrunkCall, ended: Ended) -> bool:
         """Place a call anew that failed by fault of the server; False: it is over."""
         waiting = call.order is not None and call.card.answered_ms is None and call.why is None
+        if waiting and ended.response is not None and ended.status in MOVED:
+            return self._follow(call, ended.response)
         if not waiting or ended.status not in FAILED or call.card.state == "early":
             return False
         retry_after_s = ended.response.number("retry-after", 0, 86_400) if ended.response is not None else 0
         return self._again(call, retry_after_s)
 
-    def _again(self, call: TrunkCall, retry_after_s: int) -> bool:
-        home, before = self._home, call.sip
-        flow = self._elsewhere(before.flow, retry_after_s)
-        if flow is None or call.destination is None:
+    def _follow(self, call: TrunkCall, response: Response) -> bool:
+        """Call whom a redirection names, if the trunk may (RFC 3261, section 8.1.3.4)."""
+        home, to = self._home, call.destination
+        if to is None or call.redirections >= MOST_REDIRECTIONS:
             return False
         try:
-            sip = home.agent.dial(call.destination, home.media(call.pair, flow), flow, home.now_ms)
+            for contact in response.contacts:
+                uri, flow = home.way_to(home.plan.called(str(contact.uri)))
+                call.redirections += 1
+                return self._place(call, replace(to, uri=uri), flow)
+        except (Unable, WireError) as error:
+            self.log.info("call {call}: not sent on: {reason}", call=call.card.call_id, reason=str(error))
+        return False
+
+    def _again(self, call: TrunkCall, retry_after_s: int) -> bool:
+        flow = self._elsewhere(call.sip.flow, retry_after_s)
+        return flow is not None and call.destination is not None and self._place(call, call.destination, flow)
+
+    def _place(self, call: TrunkCall, to: Destination, flow: Flow) -> bool:
+        home, before = self._home, call.sip
+        try:
+            sip = home.agent.dial(to, home.media(call.pair, flow), flow, home.now_ms)
         except WireError:
             return False
         self.log.info("call {call}: placed again by {host}", call=call.card.call_id, host=flow.peer[0])
         home.live.pop(before, None)
         call.sip, home.live[sip] = sip, call
-        self.watch(call, call.destination)
+        self.watch(call, to)
         home.wake()
         return True

@@ -44,6 +44,8 @@ class Order:
     parameters: Mapping[str, str] = field(default_factory=dict, repr=False)
     ring_s: int = 0
     "0: as the trunk has it."
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    "Sent with the INVITE."
 
 
 class Aside:
@@ -98,6 +100,7 @@ class TrunkCall:
         self.order: Order | None = None
         self.destination: Destination | None = None
         "Whom an outgoing call is placed to."
+        self.redirections = 0
         self.why: Goodbye | None = None
         "We hang up, and this is why."
         self.moving: Move | None = None

@@ -11,9 +11,8 @@ from twisted.logger import Logger
 
 from voicemedia.config import Trunk
 from voicemedia.errors import CallRefused, Unable, WireError
-from voicemedia.interfaces import Caller, Goodbye
+from voicemedia.interfaces import Goodbye
 from voicemedia.sip_bridge.call_wire import Call, CallState
-from voicemedia.sip_bridge.caller_wire import origin_of
 from voicemedia.sip_bridge.codec_wire import CODECS
 from voicemedia.sip_bridge.crypto_wire import SUITES
 from voicemedia.sip_bridge.desk import Card, Desk
@@ -38,11 +37,11 @@ from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
 from voicemedia.sip_bridge.pace_wire import Pace
 from voicemedia.sip_bridge.reason_wire import NORMAL
 from voicemedia.sip_bridge.redialing import Redialing
-from voicemedia.sip_bridge.rtp_leg import NARROW_HZ
 from voicemedia.sip_bridge.sip_ports import SipPorts
 from voicemedia.sip_bridge.sip_wire import REASONS as PHRASES
 from voicemedia.sip_bridge.succession import Succession
 from voicemedia.sip_bridge.trunk_call import Order, TrunkCall
+from voicemedia.sip_bridge.trunk_callers import called_by_us, caller_of, headers_to_send
 from voicemedia.sip_bridge.udp_ports import NoPorts, PortPair
 from voicemedia.sip_bridge.uri_wire import Uri
 from voicemedia.sip_bridge.user_agent_wire import UserAgent
@@ -139,7 +138,7 @@ class TrunkCalls:
         except CallRefused as refusal:
             self._refuse(sip, refusal)
             return
-        caller = self._caller(sip)
+        caller = caller_of(sip, self.trunk.name, self.desk.route, self._callers.rewrite)
         card = self._card(caller.call_id, "inbound", caller.number, caller.to)
         call = TrunkCall(sip, self, pair, caller, card)
         self._add(call)
@@ -215,32 +214,6 @@ class TrunkCalls:
         headers = (("Retry-After", str(refusal.retry_after_s)),) if full == 503 else ()
         sip.refuse(full, self.now_ms, headers=headers)
 
-    def _caller(self, sip: IncomingCall) -> Caller:
-        invite = sip.invite
-        origin = origin_of(invite)
-        diverted = ", ".join(each.address.uri.name for each in origin.diverted)
-        parameters = {
-            "attestation": origin.attestation,
-            "verified": origin.verified,
-            "diverted_from": diverted,
-            "private": "true" if origin.private else "",
-            "trunk": self.trunk.name,
-        }
-        try:
-            to = Uri.parse(invite.uri).name
-        except WireError:
-            to = ""
-        return Caller(
-            call_id=invite.call_id,
-            carrier="sip",
-            rate_hz=NARROW_HZ,
-            route=self.desk.route,
-            stream_id=sip.session_id[:12],
-            number=self._callers.rewrite(origin.number),
-            to=to,
-            parameters={name: value for name, value in parameters.items() if value},
-        )
-
     # --- out ---
 
     def place(self, order: Order) -> TrunkCall:
@@ -250,7 +223,7 @@ class TrunkCalls:
         """
         called = self.plan.called(order.to)
         uri, flow = self._ways.to(called)
-        ours = self._ours(order.caller)
+        ours, headers = self._ours(order.caller), headers_to_send(order.headers)
         try:
             pair = self._room()
         except CallRefused as refusal:
@@ -258,7 +231,7 @@ class TrunkCalls:
         call_id = self.desk.random(12).hex()
         from_ = f"<sip:{ours}@{self._ways.host(flow)}>"
         asserted = (("P-Asserted-Identity", from_),) if self.trunk.asserted else ()
-        to = Destination(uri, from_, asserted, call_id)
+        to = Destination(uri, from_, (*asserted, *headers), call_id)
         try:
             sip = self.agent.dial(to, self.media(pair, flow), flow, self.now_ms)
         except WireError as error:
@@ -270,17 +243,8 @@ class TrunkCalls:
 
     def _placed(self, sip: OutgoingCall, pair: PortPair, order: Order, number: str, ours: str) -> TrunkCall:
         call_id = sip.dialog.call_id
-        caller = Caller(
-            call_id=call_id,
-            carrier="sip",
-            rate_hz=NARROW_HZ,
-            route=self.desk.route,
-            stream_id=sip.session_id[:12],
-            number=number,
-            to=ours,
-            direction="outbound",
-            parameters={"trunk": self.trunk.name, **order.parameters},
-        )
+        parameters = {"trunk": self.trunk.name, **order.parameters}
+        caller = called_by_us(sip, self.desk.route, number, ours, parameters)
         card = self._card(call_id, "outbound", number, ours)
         card.agent = order.agent
         call = TrunkCall(sip, self, pair, caller, card)
