@@ -26,7 +26,7 @@ class Ear:
 
     def take(self, *packets: Packet, step_ms: int = 20) -> None:
         for packet in packets:
-            codec = self.receiver.codec(packet.payload_type)
+            codec = self.receiver.codecs.get(packet.payload_type)
             assert codec is not None
             self.receiver.sound(packet, codec, self.now_ms)
             self.wait(step_ms)
@@ -211,7 +211,7 @@ def test_a_pause_without_any_description_is_silence() -> None:
 
 
 def test_codec_of_a_number_nobody_named_is_none() -> None:
-    known: list[Codec | None] = [Ear().receiver.codec(number) for number in (0, 8, 9, 99)]
+    known: list[Codec | None] = [Ear().receiver.codecs.get(number) for number in (0, 8, 9, 99)]
     assert [codec.name if codec else None for codec in known] == ["PCMU", "PCMA", None, None]
 
 
@@ -223,7 +223,7 @@ def test_played_evenly_there_is_a_frame_in_every_tick_however_packets_come() -> 
     ear.receiver.play_evenly(True)
     for burst in range(30):
         for packet in packets(5, sequence=100 + 5 * burst, timestamp=5000 + 800 * burst):
-            codec = ear.receiver.codec(0)
+            codec = ear.receiver.codecs.get(0)
             assert codec is not None
             ear.receiver.sound(packet, codec, ear.now_ms)
         before = len(ear.frames)

@@ -48,6 +48,8 @@ class Encoding(Protocol):
     """One outgoing stream."""
 
     clock_hz: int
+    whole: Callable[[bytes | None], bytes] | None
+    "Makes of 20 ms of sound, or of silence, a payload of its own; None: a packet has another length."
 
     def feed(self, frame: bytes | None) -> Iterator[tuple[bytes, int]]:
         """Take 20 ms of sound, or of silence; yield the payloads that are whole, and their ticks."""
@@ -63,16 +65,17 @@ class _Flat:
 
     def __init__(self, decode: Callable[[bytes], bytes], clock_hz: int, rate_hz: int) -> None:
         self.clock_hz, self.rate_hz = clock_hz, rate_hz
-        self._law, self._concealer = decode, Concealer(rate_hz)
+        concealer = Concealer(rate_hz)
+        self._law, self._good, self._conceal = decode, concealer.good, concealer.conceal
 
     def ticks(self, payload: bytes) -> int:
         return len(payload)
 
     def decode(self, payload: bytes) -> bytes:
-        return self._concealer.good(self._law(payload))
+        return self._good(self._law(payload))
 
     def hole(self, ticks: int, following: bytes | None) -> bytes:
-        return self._concealer.conceal(ticks * self.rate_hz // self.clock_hz)
+        return self._conceal(ticks * self.rate_hz // self.clock_hz)
 
 
 class _Opus:
@@ -127,13 +130,17 @@ class _FlatOut:
         self._silence = silence(rates[0])
         self._size = self.clock_hz * ptime_ms // 1000
         self._gathered = b""
+        self.whole: Callable[[bytes | None], bytes] | None = self._write if ptime_ms == FRAME_MS else None
+
+    def _write(self, frame: bytes | None) -> bytes:
+        if frame is None:
+            if self._quiet:
+                return self._quiet
+            frame = self._silence
+        return self._encode(frame if self._resample is None else self._resample(frame))
 
     def feed(self, frame: bytes | None) -> Iterator[tuple[bytes, int]]:
-        if frame is None and self._quiet:
-            wire = self._quiet
-        else:
-            frame = self._silence if frame is None else frame
-            wire = self._encode(self._resample(frame) if self._resample else frame)
+        wire = self._write(frame)
         size = self._size
         if len(wire) == size and not self._gathered:
             yield wire, size
@@ -153,6 +160,7 @@ class _OpusOut:
     """Encodes to Opus, a packet of 10, 20 or 40 ms at a time."""
 
     clock_hz = libopus.CLOCK_HZ
+    whole: Callable[[bytes | None], bytes] | None = None
 
     def __init__(self, from_hz: int, ptime_ms: int, fmtp: Mapping[str, str]) -> None:
         most = fmtp.get("maxaveragebitrate", "")

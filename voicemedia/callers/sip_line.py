@@ -118,7 +118,7 @@ class SipCall:
             return
         self.received["rtp"] += 1
         self._now_ms = now_ms
-        codec = self._ear.codec(packet.payload_type)
+        codec = self._ear.codecs.get(packet.payload_type)
         try:
             if codec is not None:
                 self._ear.sound(packet, codec, int(now_ms))

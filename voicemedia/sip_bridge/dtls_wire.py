@@ -62,7 +62,7 @@ class Identity:
 
 def is_dtls(datagram: bytes) -> bool:
     """Tell DTLS from RTP and RTCP on one port (RFC 7983, section 7)."""
-    return len(datagram) >= _RECORD and 20 <= datagram[0] <= 63
+    return b"\x14" <= datagram[:1] < b"\x40" and len(datagram) >= _RECORD
 
 
 class DtlsSession:

@@ -21,6 +21,7 @@ class Latch:
 
     :param known: tells whether a host has something to do with this call.
     :ivar target: where our packets go.
+    :ivar latched: it has been decided.
     """
 
     def __init__(self, described: Address, known: Callable[[str], bool], now_ms: int) -> None:
@@ -32,13 +33,13 @@ class Latch:
         """Take the address of a new SDP, and listen anew for where the sound comes from."""
         self.described = self.target = described
         self._until_ms = now_ms + WINDOW_MS
-        self._latched = False
+        self.latched = False
         self._votes: Counter[tuple[Address, int]] = Counter()
 
     def admits(self, source: Address, ssrc: int, now_ms: int) -> bool:
         """Tell whether a packet with a payload type that was agreed on is to be heard."""
-        if self._latched:
-            return self._expected(source)
+        if self.latched:
+            return source == self.target or self._expected(source)
         if source != self.described and not self._known(source[0]):
             self.rejected += 1
             return False
@@ -49,12 +50,12 @@ class Latch:
             return self._expected(source)
         self._votes[source, ssrc] += 1
         if self._votes[source, ssrc] >= MAJORITY:
-            self.target, self._latched = source, True
+            self.target, self.latched = source, True
         return True
 
     def trust(self, source: Address) -> None:
         """Follow the source of a packet that only the peer can have made: SRTP has said so."""
-        self.target, self._latched = source, True
+        self.target, self.latched = source, True
 
     def _expected(self, source: Address) -> bool:
         expected = source in (self.target, self.described)

@@ -18,7 +18,8 @@ class Quality:
     def __init__(self, ssrc: int, cname: str) -> None:
         self._ssrc, self._cname = ssrc, cname
         self._reception: Reception | None = None
-        self._due_ms: int | None = None
+        self.due_ms = 0
+        "When the next report is due; 0 before the first look."
         self.sent_hz = 8000
         "The clock of what we send."
         self._lost_before = 0
@@ -29,11 +30,11 @@ class Quality:
     def take(self, packet: Packet, clock_hz: int, now_ms: int) -> None:
         """Count a packet of sound."""
         reception = self._reception
-        if reception is None or (reception.ssrc, reception.clock_hz) != (packet.ssrc, clock_hz):
-            self._lost_before += max(0, reception.lost) if reception else 0
-            self._reception = Reception(packet, clock_hz, now_ms)
-        else:
+        if reception is not None and reception.ssrc == packet.ssrc and reception.clock_hz == clock_hz:
             reception.take(packet, now_ms)
+            return
+        self._lost_before += max(0, reception.lost) if reception else 0
+        self._reception = Reception(packet, clock_hz, now_ms)
 
     def take_rtcp(self, datagram: bytes, now_ms: int) -> None:
         """Take the peer's RTCP.
@@ -53,17 +54,17 @@ class Quality:
 
     def due(self, sender: RtpSender, now_ms: int) -> bytes:
         """Return the next report when it is time, else nothing."""
-        if self._due_ms is None:
-            self._due_ms = now_ms + EVERY_MS // 2
-        if now_ms < self._due_ms:
+        if self.due_ms == 0:
+            self.due_ms = now_ms + EVERY_MS // 2
+        if now_ms < self.due_ms:
             return b""
         # Calls begun together must not report together (section 6.3.1).
-        self._due_ms = now_ms + EVERY_MS // 2 + self._ssrc % EVERY_MS
+        self.due_ms = now_ms + EVERY_MS // 2 + self._ssrc % EVERY_MS
         return write_rtcp(self._report(sender, now_ms), Name(self._ssrc, self._cname))
 
     def goodbye(self, sender: RtpSender, now_ms: int) -> bytes:
         """Return the last report, with a BYE; nothing from whom nothing was ever heard (section 6.3.7)."""
-        if not sender.packets and self._due_ms is None:
+        if not sender.packets and not self.due_ms:
             return b""
         return write_rtcp(self._report(sender, now_ms), Name(self._ssrc, self._cname), Bye((self._ssrc,)))
 

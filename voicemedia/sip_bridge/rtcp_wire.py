@@ -215,6 +215,22 @@ class Reception:
 
     def take(self, packet: Packet, now_ms: int) -> None:
         """Count a packet."""
+        timestamp, clock_hz = packet.timestamp, self.clock_hz
+        if packet.sequence == (self.highest + 1) & 0xFFFF:
+            self.highest += 1
+        else:
+            self._jump(packet)
+        self.received += 1
+        passed = (now_ms - self._last_ms) * clock_hz // 1000
+        off = abs(passed - timestamp + self._timestamp)
+        if off >= clock_hz:
+            off = abs(passed - time_step(self._timestamp, timestamp))
+        if off < clock_hz:
+            self._jitter += (off - self._jitter) / 16
+        self._timestamp, self._last_ms = timestamp, now_ms
+
+    def _jump(self, packet: Packet) -> None:
+        """Take note of a packet that is not the next."""
         step = sequence_step(self.highest & 0xFFFF, packet.sequence)
         if abs(step) > 3000:
             # The source began anew: nobody can say what was lost in between.
@@ -222,12 +238,6 @@ class Reception:
             self.received = self._expected_before = self._received_before = 0
         elif step > 0:
             self.highest += step
-        self.received += 1
-        passed = (now_ms - self._last_ms) * self.clock_hz // 1000
-        off = abs(passed - time_step(self._timestamp, packet.timestamp))
-        if off < self.clock_hz:
-            self._jitter += (off - self._jitter) / 16
-        self._timestamp, self._last_ms = packet.timestamp, now_ms
 
     def reported(self, report: Report, now_ms: int) -> None:
         """Note a sender report of this source, whose echo lets it measure the round trip."""

@@ -15,14 +15,14 @@ from voicemedia.interfaces import FRAME_MS, Caller, Goodbye, Listener
 from voicemedia.metrics import Metrics
 from voicemedia.sip_bridge.codec_wire import Codec, parameters
 from voicemedia.sip_bridge.dtls_wire import Identity, is_dtls
-from voicemedia.sip_bridge.latch_wire import Address, Latch
 from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.quality_wire import Quality
+from voicemedia.sip_bridge.rtp_link import RtpLink
 from voicemedia.sip_bridge.rtp_receiver_wire import RtpReceiver
 from voicemedia.sip_bridge.rtp_sender_wire import RtpSender
 from voicemedia.sip_bridge.rtp_wire import COMFORT_NOISE, Packet, is_rtcp, read_rtp
 from voicemedia.sip_bridge.score_wire import score
-from voicemedia.sip_bridge.security_wire import RTCP, RTP, Security
+from voicemedia.sip_bridge.security_wire import RTCP, RTP
 from voicemedia.sip_bridge.telephone_event_wire import KeysIn
 from voicemedia.sip_bridge.udp_hub import UdpHub
 from voicemedia.sip_bridge.udp_ports import PortPair, UdpPorts
@@ -74,7 +74,8 @@ class RtpLeg:
     ) -> None:
         self.caller, self.lead_ms = caller, LEAD_MS
         self.last_message_ms = self._heard_ms = room.clock()
-        self._pair, self._room, self._known, self._hang_up = pair, room, known, hang_up
+        self._pair, self._room, self._hang_up = pair, room, hang_up
+        self._link = RtpLink(pair, room.metrics, room.identity, known, self._handshake_failed)
         self.listener: Listener | None = None
         self.switching: Switching | None = None
         self._tape: Tape | None = None
@@ -83,8 +84,6 @@ class RtpLeg:
         self._agreement: Agreement | None = None
         self._events: dict[int, int] = {}
         "Payload type of telephone-events -> their clock."
-        self._latch: Latch | None = None
-        self._security = Security(room.identity)
         self._shaking = False
         "A handshake is looked after in every slot."
         self._keys = KeysIn()
@@ -109,13 +108,8 @@ class RtpLeg:
         """Take what has been agreed on, at first or anew."""
         now_ms = self._room.clock()
         before, self._agreement = self._agreement, agreement
-        described = agreement.address, agreement.port
-        if self._latch is None:
-            self._latch = Latch(described, self._known, now_ms)
-        elif before is None or (before.address, before.port) != described:
-            self._latch.describe(described, now_ms)
-        self._security.agree(agreement, now_ms)
-        if self._security.pending and not self._shaking:
+        self._link.agree(agreement, now_ms)
+        if self._link.security.pending and not self._shaking:
             self._shaking = self._shake(now_ms)
             self._room.hurry(self._shake)
         if before is None:
@@ -140,20 +134,10 @@ class RtpLeg:
 
     def _shake(self, now_ms: int) -> bool:
         """Go on with the handshake; say whether it is to be looked after further."""
-        if self._over or self._agreement is None or self._latch is None:
-            return False
-        for port, datagram in self._security.due(now_ms):
-            udp, target = (
-                (self._pair.rtp, self._latch.target) if port == RTP else (self._pair.rtcp, self._agreement.rtcp)
-            )
-            self._send_to(udp, datagram, target)
-        self._shaking = self._security.pending
-        if self._security.failed:
-            self._handshake_failed()
+        self._shaking = not self._over and self._link.shake(now_ms)
         return self._shaking
 
-    def _handshake_failed(self) -> None:
-        why = self._security.failed
+    def _handshake_failed(self, why: str) -> None:
         self.log.warn("call {call}: no DTLS-SRTP: {why}", call=self.caller.call_id, why=why)
         self._room.metrics.wire_error("sip", "dtls_failed")
         self._hang_up(Goodbye.PEER_BROKE_PROTOCOL)
@@ -167,11 +151,12 @@ class RtpLeg:
         if self._over:
             return
         self._over = True
-        self._send_rtcp(self._quality.goodbye(self._sender, self._room.clock()))
+        self._link.send_rtcp(self._quality.goodbye(self._sender, self._room.clock()))
         self._room.hub.remove(self._pair.rtp)
         self._room.hub.remove(self._pair.rtcp)
         self._room.ports.take_back(self._pair)
         self._receiver.end()
+        self._count_late()
         self._room.metrics.quality(self.caller.route, self.totals())
         listener = self.listener
         if listener is None:
@@ -205,60 +190,41 @@ class RtpLeg:
 
     def _take(self, datagram: bytes, source: tuple[Any, ...]) -> None:
         try:
-            if is_dtls(datagram):
-                self._take_dtls(datagram, source, RTP)
-            elif is_rtcp(datagram):
+            if is_rtcp(datagram):
                 self._read_rtcp(datagram, source, RTP)
+            elif is_dtls(datagram):
+                self._link.take_handshake(datagram, source, RTP)
+            elif not self._link.security.required:
+                self._receive(read_rtp(datagram), source, self._room.clock())
             else:
-                if self._security.required:
-                    datagram = self._security.unprotect(datagram)
-                self._receive(read_rtp(datagram), (source[0], source[1]), self._room.clock())
+                self._receive(read_rtp(self._link.security.unprotect(datagram)), source, self._room.clock())
         except WireError as error:
             self._room.metrics.wire_error("sip", error.kind)
         except Exception:
             self._bug()
 
-    def _take_dtls(self, datagram: bytes, source: tuple[Any, ...], port: int) -> None:
-        """Take a datagram of the handshake; the answer goes where it came from, which may be behind a NAT."""
-        if not self._known(source[0]):
-            raise WireError("dtls_from_elsewhere")
-        failed = self._security.failed
-        for answer in self._security.receive(datagram, port):
-            self._send_to(self._pair.rtcp if port else self._pair.rtp, answer, (source[0], source[1]))
-        if self._security.failed and not failed:
-            self._handshake_failed()
-
-    def _believe(self, packet: Packet, source: Address, now_ms: int) -> None:
-        """Take note of where sound comes from.
-
-        :raises WireError: `rtp_from_elsewhere`.
-        """
-        if self._latch is not None and self._security.required:
-            self._latch.trust(source)
-        elif self._latch is None or not self._latch.admits(source, packet.ssrc, now_ms):
-            raise WireError("rtp_from_elsewhere")
-
-    def _receive(self, packet: Packet, source: Address, now_ms: int) -> None:
-        kind = packet.payload_type
-        codec = self._receiver.codec(kind)
+    def _receive(self, packet: Packet, source: tuple[Any, ...], now_ms: int) -> None:
+        kind, receiver = packet.payload_type, self._receiver
+        codec = receiver.codecs.get(kind)
         if codec is None and kind not in self._events and kind != COMFORT_NOISE:
             raise WireError("unknown_payload_type")
-        self._believe(packet, source, now_ms)
+        if source != self._link.believed:
+            self._link.believe(packet, (source[0], source[1]), now_ms)
         self.last_message_ms = self._heard_ms = now_ms
         if self.listener is None:
             return
         if codec is not None:
             self._quality.take(packet, codec.clock_hz, now_ms)
-            self._receiver.sound(packet, codec, now_ms)
-            if not self._hurried and self._receiver.next_due_ms != NEVER_MS:
+            receiver.sound(packet, codec, now_ms)
+            if not self._hurried and receiver.next_due_ms != NEVER_MS:
                 self._hurried = True
                 self._room.hurry(self._look)
         elif kind in self._events:
-            self._receiver.passed(packet)
+            receiver.passed(packet)
             if key := self._keys.take(packet, self._events[kind], now_ms):
                 self.listener.digit(key)
         else:
-            self._receiver.comfort_noise(packet, now_ms)
+            receiver.comfort_noise(packet, now_ms)
 
     def _look(self, now_ms: int) -> bool:
         """Give up holes that are due; say whether one is left."""
@@ -284,15 +250,15 @@ class RtpLeg:
     def _take_rtcp(self, datagram: bytes, source: tuple[Any, ...]) -> None:
         try:
             if is_dtls(datagram):
-                self._take_dtls(datagram, source, RTCP)
+                self._link.take_handshake(datagram, source, RTCP)
             else:
                 self._read_rtcp(datagram, source, RTCP)
         except WireError as error:
             self._room.metrics.wire_error("sip", error.kind)
 
     def _read_rtcp(self, datagram: bytes, source: tuple[Any, ...], port: int) -> None:
-        if self._known(source[0]):
-            datagram = self._security.unprotect(datagram, port, rtcp=True)
+        if self._link.known(source[0]):
+            datagram = self._link.security.unprotect(datagram, port, rtcp=True)
             self._quality.take_rtcp(datagram, self._room.clock())
 
     def _bug(self) -> None:
@@ -305,8 +271,11 @@ class RtpLeg:
         """Send whole frames, each in its slot; to a peer that hears music they are lost."""
         if self.music is not None:
             return
+        if len(pcm) == self._frame_bytes:
+            self._link.send(self._sender.play(pcm))
+            return
         for at in range(0, len(pcm), self._frame_bytes):
-            self._send(self._sender.play(pcm[at : at + self._frame_bytes]))
+            self._link.send(self._sender.play(pcm[at : at + self._frame_bytes]))
 
     def mark(self, number: int) -> None:
         """Ask to be told when everything played so far has left."""
@@ -321,21 +290,35 @@ class RtpLeg:
         agreement = self._agreement
         if agreement is None or self._over:
             return
-        self._send(self._sender.tick(now_ms))
+        if packets := self._sender.tick(now_ms):
+            self._link.send(packets)
         if self.music is not None:
-            self._send(self._sender.play(self.music()))
-        self._receiver.tick(now_ms)
-        marks, self._sender.marks = self._sender.marks, []
-        for number in marks:
-            if self.listener is not None:
-                self.listener.marked(number)
-        if report := self._quality.due(self._sender, now_ms):
-            self._send_rtcp(report)
-        self._count_late()
+            self._link.send(self._sender.play(self.music()))
+        if not self._receiver.idle:
+            self._receiver.tick(now_ms)
+        if self._sender.marks:
+            self._tell_marks()
+        if now_ms >= self._quality.due_ms:
+            self._report(now_ms)
+        self._miss(agreement, now_ms)
+
+    def _miss(self, agreement: Agreement, now_ms: int) -> None:
+        """Give up a peer that has been silent for too long, and may not be."""
         if agreement.held or not agreement.receiving:
             self._heard_ms = self.last_message_ms = now_ms
         elif now_ms - self._heard_ms > self._room.no_rtp_ms:
             self._hang_up(Goodbye.PEER_VANISHED)
+
+    def _report(self, now_ms: int) -> None:
+        self._count_late()
+        if report := self._quality.due(self._sender, now_ms):
+            self._link.send_rtcp(report)
+
+    def _tell_marks(self) -> None:
+        marks, self._sender.marks = self._sender.marks, []
+        for number in marks:
+            if self.listener is not None:
+                self.listener.marked(number)
 
     def hang_up(self, why: Goodbye) -> None:
         """Say BYE; `gone` follows at once."""
@@ -364,34 +347,3 @@ class RtpLeg:
         if late != self._late:
             self._room.metrics.frames_late += late - self._late
             self._late = late
-
-    def _send(self, packets: list[bytes]) -> None:
-        if self._latch is None or not packets:
-            return
-        self._room.metrics.frames_out += len(packets)
-        secured, target = self._security.required, self._latch.target
-        for packet in packets:
-            wire = self._security.protect(packet) if secured else packet
-            if wire is not None:
-                self._send_to(self._pair.rtp, wire, target)
-
-    def _send_rtcp(self, packet: bytes) -> None:
-        agreement, latch = self._agreement, self._latch
-        if agreement is None or latch is None or not packet:
-            return
-        wire = self._security.protect(packet, RTP if agreement.rtcp_mux else RTCP, rtcp=True)
-        if wire is None:
-            return
-        if agreement.rtcp_mux:
-            self._send_to(self._pair.rtp, wire, latch.target)
-        elif latch.target == latch.described:
-            self._send_to(self._pair.rtcp, wire, agreement.rtcp)
-        else:
-            self._send_to(self._pair.rtcp, wire, (latch.target[0], latch.target[1] + 1))
-
-    def _send_to(self, udp: Any, packet: bytes, target: Address) -> None:
-        try:
-            udp.sendto(packet, target)
-        except OSError:
-            # A full buffer, an unreachable network, an address that is none: as good as lost on the way.
-            self._room.metrics.frames_dropped += 1

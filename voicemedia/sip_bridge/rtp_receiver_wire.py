@@ -10,7 +10,7 @@ from typing import Final
 
 from voicemedia.audio.coding import Decoding, make_decoding
 from voicemedia.audio.comfort_noise import ComfortNoise
-from voicemedia.audio.frames import Framer
+from voicemedia.audio.frames import Framer, frame_bytes
 from voicemedia.audio.g711 import CODECS
 from voicemedia.audio.jitter import RESYNC_MS, Delivery, JitterBuffer, Lost
 from voicemedia.audio.resample import Resampler
@@ -33,11 +33,13 @@ class RtpReceiver:
 
     :param deadlines_ms: shortest and longest wait for a packet out of order.
     :param hear: told each frame, and whether it is made up.
+    :ivar idle: ticks are of no use just now.
+    :ivar codecs: what payload types mean; others are no sound.
     """
 
     def __init__(self, deadlines_ms: tuple[int, int], hear: Callable[[bytes, bool], None]) -> None:
         self._deadlines_ms, self._hear = deadlines_ms, hear
-        self._codecs: Mapping[int, Codec] = WELL_KNOWN
+        self.codecs: Mapping[int, Codec] = WELL_KNOWN
         self._streams: dict[str, Decoding] = {}
         self._past: Counts = (0, 0, 0, 0, 0)
         self._even = False
@@ -50,7 +52,7 @@ class RtpReceiver:
     def begin(self, rate_hz: int) -> None:
         """Give out sound of this rate from now on."""
         self.rate_hz = rate_hz
-        self._framer = Framer(rate_hz)
+        self._framer, self._frame_bytes = Framer(rate_hz), frame_bytes(rate_hz)
         self._noise = ComfortNoise(rate_hz)
         self._quiet: tuple[int, int] | None = None
         "Where on the time line the peer fell silent, and when it said so."
@@ -58,7 +60,7 @@ class RtpReceiver:
 
     def agree(self, codecs: Mapping[int, Codec]) -> None:
         """Take packets with these payload types."""
-        self._codecs = {**WELL_KNOWN, **codecs}
+        self.codecs = {**WELL_KNOWN, **codecs}
 
     def play_evenly(self, even: bool) -> None:
         """Give out a frame in each tick, for a person, rather than everything at once, for a recognizer."""
@@ -66,10 +68,6 @@ class RtpReceiver:
         self._even = even
         self._count_past()
         self._start_over()
-
-    def codec(self, payload_type: int) -> Codec | None:
-        """Return what a payload type means; None: no sound."""
-        return self._codecs.get(payload_type)
 
     def _use(self, codec: Codec) -> None:
         """Decode this codec from now on."""
@@ -91,7 +89,7 @@ class RtpReceiver:
         self._timeline = Timeline(decoding.clock_hz * RESYNC_MS // 1000)
         self._jitter = JitterBuffer(decoding.clock_hz, decoding.tick_bytes, *self._deadlines_ms)
         self._smoother = Smoother(decoding) if self._even else None
-        self._quiet = None
+        self._quiet, self.idle = None, not self._even
 
     # --- what comes ---
 
@@ -100,24 +98,56 @@ class RtpReceiver:
 
         :raises WireError: it is damaged.
         """
-        if not packet.payload:
-            return
+        payload = packet.payload
         if codec is not self._codec:
+            if not payload:
+                return
             self.flush()
             self._use(codec)
-        ticks = self._decoding.ticks(packet.payload)
+        ticks = self._decoding.ticks(payload)
+        if ticks and self._smoother is None:
+            position = self._timeline.follow(packet, ticks)
+            if position >= 0:
+                if not self.idle:
+                    self._quiet, self.idle = None, True
+                if self._jitter.straight(position, ticks):
+                    self._straight(payload)
+                else:
+                    self._deliver(self._jitter.put(position, ticks, payload, now_ms))
+                return
+        self._place(packet, ticks, now_ms)
+
+    def _place(self, packet: Packet, ticks: int, now_ms: int) -> None:
+        """Take a packet that is not simply the next."""
+        payload = packet.payload
         if not ticks:
-            raise WireError("bad_payload", codec.name)
+            if payload:
+                raise WireError("bad_payload", self._codec.name)
+            return
         position, pause = self._timeline.place(packet, ticks)
         if self._smoother is not None:
             self._smoother.pause(position - pause, position)
-            self._smoother.put(position, ticks, packet.payload, now_ms)
+            self._smoother.put(position, ticks, payload, now_ms)
             return
         if pause:
             # The sender suppressed silence: nothing is missing, and nothing is to be waited for.
             self._pause(position - pause, position, now_ms)
-        self._quiet = None
-        self._deliver(self._jitter.put(position, ticks, packet.payload, now_ms))
+        self._quiet, self.idle = None, True
+        self._deliver(self._jitter.put(position, ticks, payload, now_ms))
+
+    def _straight(self, payload: bytes) -> None:
+        """Deliver a packet in its turn, which nearly all are, and which mostly is a frame."""
+        try:
+            pcm = self._decoding.decode(payload)
+        except WireError:
+            self._deliver((payload,))
+            return
+        if len(pcm) == self._frame_bytes and self._resampler is None and not self._framer.pending:
+            self._concealing = False
+            self.frames += 1
+            self._hear(pcm, False)
+        else:
+            self._frames(pcm, False)
 
     def comfort_noise(self, packet: Packet, now_ms: int) -> None:
         """Take a description of the silence that begins."""
@@ -128,7 +158,7 @@ class RtpReceiver:
         if pause:
             self._pause(position - pause, position, now_ms)
         self._noise.describe(packet.payload)
-        self._quiet = position, now_ms
+        self._quiet, self.idle = (position, now_ms), False
 
     def passed(self, packet: Packet) -> None:
         """Take note of a packet without sound, such as a key."""
@@ -220,7 +250,7 @@ class RtpReceiver:
     @property
     def late(self) -> int:
         """Packets that came after they had been given up."""
-        return self._past[1] + self._now()[1]
+        return self._past[1] + (self._jitter.late if self._smoother is None else self._smoother.late)
 
     def counts(self) -> Counts:
         """Return packets received, late, duplicate, reordered, and ms given up as lost."""

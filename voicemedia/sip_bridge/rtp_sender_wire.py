@@ -10,7 +10,7 @@ from typing import Final
 
 from voicemedia.audio.coding import Encoding
 from voicemedia.interfaces import FRAME_MS
-from voicemedia.sip_bridge.rtp_wire import Packet
+from voicemedia.sip_bridge.rtp_wire import HEADER, Packet
 from voicemedia.sip_bridge.telephone_event_wire import press
 
 HALF_MS: Final = FRAME_MS // 2
@@ -69,6 +69,8 @@ class RtpSender:
 
     def play(self, frame: bytes) -> list[bytes]:
         """Take 20 ms of s16le; return the packets that leave at once."""
+        if not self._queue and self._slots < self._open:
+            return self._fill(frame)
         self._queue.append(frame)
         return self._pump()
 
@@ -95,9 +97,8 @@ class RtpSender:
         if self._origin_ms is None:
             self._origin_ms = now_ms - HALF_MS
         now = (now_ms - self._origin_ms) // FRAME_MS
-        out = []
         self._open = now + 1
-        out += self._pump()
+        out = self._pump() if self._queue else []
         if now - self._slots > STALLED:
             self._pass_over(now - self._slots)
         while self._slots < now:
@@ -130,24 +131,27 @@ class RtpSender:
         self._slots += 1
         if self._pressing is not None or (self._keys and not self._rest):
             return self._press()
-        self._rest = max(0, self._rest - 1)
+        if self._rest:
+            self._rest -= 1
         if frame is not None:
             self.frames += 1
             if self.played is not None and self._origin_ms is not None:
                 self.played(frame, self._origin_ms + HALF_MS + (self._slots - 1) * FRAME_MS)
+        whole = self._encoding.whole
+        if whole is not None:
+            return [self._packet(whole(frame), self._slot_ticks)]
         return [self._packet(payload, ticks) for payload, ticks in self._encoding.feed(frame)]
 
     def _packet(self, payload: bytes, ticks: int) -> bytes:
-        packet = Packet(self._payload_type, self._sequence, self._timestamp, self.ssrc, payload, self._marker)
-        self._marker = False
-        self._timestamp = (self._timestamp + ticks) % _TIMES
-        return self._sent(packet)
-
-    def _sent(self, packet: Packet) -> bytes:
-        self._sequence = (self._sequence + 1) % _SEQUENCES
+        kind, sequence, timestamp = self._payload_type, self._sequence, self._timestamp
+        if self._marker:
+            kind |= 0x80
+            self._marker = False
+        self._timestamp = (timestamp + ticks) % _TIMES
+        self._sequence = (sequence + 1) % _SEQUENCES
         self.packets += 1
-        self.octets += len(packet.payload)
-        return packet.encode()
+        self.octets += len(payload)
+        return HEADER.pack(0x80, kind, sequence, timestamp, self.ssrc) + payload
 
     def _press(self) -> list[bytes]:
         """Send one slot of a key; the sound of that time is not sent."""
@@ -173,4 +177,7 @@ class RtpSender:
         timestamp = (self._key_began + packet.timestamp) % _TIMES
         marker = packet.marker
         event = Packet(packet.payload_type, self._sequence, timestamp, self.ssrc, packet.payload, marker)
-        return self._sent(event)
+        self._sequence = (self._sequence + 1) % _SEQUENCES
+        self.packets += 1
+        self.octets += len(packet.payload)
+        return event.encode()

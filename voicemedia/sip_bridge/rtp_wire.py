@@ -1,15 +1,14 @@
 """RTP packets (RFC 3550, section 5.1), and what of them is whose."""
 
 import struct
-from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, NamedTuple
 
 from voicemedia.errors import WireError
 
 COMFORT_NOISE: Final = 13
 "Payload type of comfort noise at 8 kHz (RFC 3389)."
 
-_HEADER: Final = struct.Struct("!BBHII")
+HEADER: Final = struct.Struct("!BBHII")
 _WORDS: Final = struct.Struct("!HH")
 _SEQUENCES: Final = 1 << 16
 _TIMES: Final = 1 << 32
@@ -17,21 +16,24 @@ _STRAY: Final = 3000
 "No loss or delay puts a sequence number so far off."
 
 
-@dataclass(frozen=True, slots=True)
-class Packet:
-    """One RTP packet."""
+class Packet(NamedTuple):
+    """One RTP packet; a tuple, since it is made fifty times a second for every call."""
 
     payload_type: int
     sequence: int
     timestamp: int
     ssrc: int
-    payload: bytes = field(repr=False)
+    payload: bytes
     marker: bool = False
+
+    def __repr__(self) -> str:
+        kind, sequence, timestamp, ssrc, payload, marker = self
+        return f"Packet({kind}, {sequence}, {timestamp}, {ssrc:#x}, {len(payload)} bytes{', marker' if marker else ''})"
 
     def encode(self) -> bytes:
         """Return its bytes."""
         kind = self.payload_type | (0x80 if self.marker else 0)
-        return _HEADER.pack(0x80, kind, self.sequence, self.timestamp, self.ssrc) + self.payload
+        return HEADER.pack(0x80, kind, self.sequence, self.timestamp, self.ssrc) + self.payload
 
 
 def read_rtp(datagram: bytes) -> Packet:
@@ -41,7 +43,7 @@ def read_rtp(datagram: bytes) -> Packet:
     """
     if len(datagram) < 12:
         raise WireError("rtp_too_short")
-    first, kind, sequence, timestamp, ssrc = _HEADER.unpack_from(datagram)
+    first, kind, sequence, timestamp, ssrc = HEADER.unpack_from(datagram)
     if first >> 6 != 2:
         raise WireError("not_rtp")
     # Nearly every packet of a telephone call has a header of twelve bytes.
@@ -96,6 +98,16 @@ class Timeline:
         self.ssrc: int | None = None
         self._sequence = self._timestamp = self._next = 0
         self.restarts = 0
+
+    def follow(self, packet: Packet, samples: int) -> int:
+        """Return where a packet lies that is the very next, as nearly all are; -1 for another, which `place` takes."""
+        _, sequence, timestamp, ssrc, _, _ = packet
+        if timestamp != self._timestamp or sequence != (self._sequence + 1) % _SEQUENCES or ssrc != self.ssrc:
+            return -1
+        position = self._next
+        self._sequence, self._next = sequence, position + samples
+        self._timestamp = (timestamp + samples) % _TIMES
+        return position
 
     def place(self, packet: Packet, samples: int) -> tuple[int, int]:
         """Return (position, pause): where the packet lies, and how much of the time before it is a pause."""

@@ -16,6 +16,7 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 Take = Callable[[bytes, tuple[Any, ...]], None]
+Receive = Callable[[int], tuple[bytes, tuple[Any, ...]]]
 
 DATAGRAM_LIMIT: Final = 2048
 "Longer than any packet of a call."
@@ -32,14 +33,14 @@ class UdpHub:
     def __init__(self, reactor: Any) -> None:
         self._reactor = reactor
         self._epoll: select.epoll | None = None
-        self._takes: dict[int, tuple[socket.socket, Take]] = {}
+        self._takes: dict[int, tuple[Receive, Take]] = {}
 
     def add(self, udp: socket.socket, take: Take) -> None:
         """Read a socket; `take` is told every datagram and its source."""
         if self._epoll is None:
             self._epoll = select.epoll()
             self._reactor.addReader(self)
-        self._takes[udp.fileno()] = udp, take
+        self._takes[udp.fileno()] = udp.recvfrom, take
         self._epoll.register(udp.fileno(), select.EPOLLIN)
 
     def remove(self, udp: socket.socket) -> None:
@@ -67,23 +68,24 @@ class UdpHub:
         """Read each socket that has something, once."""
         if self._epoll is None:
             return
+        takes = self._takes
         for number, _ in self._epoll.poll(0, AT_ONCE):
             # One datagram's owner may have removed another's socket.
-            if number in self._takes:
-                self._read(*self._takes[number])
+            reader = takes.get(number)
+            if reader is None:
+                continue
+            receive, take = reader
+            try:
+                take(*receive(DATAGRAM_LIMIT))
+            except OSError as error:
+                self._unreadable(error)
+            except Exception:
+                self.log.failure("a bug in the reading of RTP")
 
-    def _read(self, udp: socket.socket, take: Take) -> None:
-        try:
-            datagram, source = udp.recvfrom(DATAGRAM_LIMIT)
-        except OSError as error:
-            # The peer's port is closed, which its owner finds out by its silence; or nothing was there after all.
-            if error.errno not in (errno.ECONNREFUSED, errno.EAGAIN, errno.EINTR):
-                self.log.warn("cannot read an RTP socket: {error}", error=str(error))
-            return
-        try:
-            take(datagram, source)
-        except Exception:
-            self.log.failure("a bug in the reading of RTP")
+    def _unreadable(self, error: OSError) -> None:
+        # The peer's port is closed, which its owner finds out by its silence; or nothing was there after all.
+        if error.errno not in (errno.ECONNREFUSED, errno.EAGAIN, errno.EINTR):
+            self.log.warn("cannot read an RTP socket: {error}", error=str(error))
 
     def connectionLost(self, reason: object) -> None:
         """The reactor has given us up, as it does at its end."""
