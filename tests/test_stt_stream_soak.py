@@ -129,13 +129,18 @@ def test_a_session_leaves_nothing_for_the_garbage_collector() -> None:
             speech.sweep()
         assert len(speech.sessions) == 0
 
-    for last in (text('{"type":"end"}'), text('{"type":"finalize"}'), close(1000), b"\xff\xff"):
+    # In good order, without a word, in the middle of a frame, and by breaking the protocol.
+    lasts = (text('{"type":"end"}'), close(1000), b"", bytes(Frame(BINARY, SECOND))[:100], b"\xff\xff")
+    for last in (text('{"type":"finalize"}'), *lasts):
         visit(last)
     gc.collect()
+    # What tests before have left, and lets go now, is not ours.
+    gc.freeze()
     gc.disable()
     try:
-        for last in (text('{"type":"end"}'), close(1000)):
+        for last in lasts:
             visit(last)
-            assert gc.collect() == 0
+            assert gc.collect() == 0, last
     finally:
+        gc.unfreeze()
         gc.enable()

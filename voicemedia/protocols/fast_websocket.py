@@ -323,6 +323,12 @@ class FastWebSocketProtocol(WebSocketServerProtocol):
             self._abort.cancel()
         self._socket = None
         super().connectionLost(reason)
+        # Autobahn has fired it with ourselves: a cycle that waits for the garbage collector, which seldom comes.
+        self.is_closed.addCallback(_nothing)
+
+
+def _nothing(_self: object) -> None:
+    """Take the place of what a Deferred holds."""
 
 
 class _ReactorTimer:
