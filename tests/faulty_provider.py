@@ -14,7 +14,7 @@ class Bug(Exception):
 
 class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     fails: str = ""
-    "Name of the method that raises."
+    "Name of the method that raises; `silence`: none does, but answers never come."
 
 
 def missing(_options: Options) -> str:
@@ -59,6 +59,8 @@ class Faulty:
 
     def reply(self, said: Said, floor: Floor) -> Deferred[None]:
         self._perhaps("reply")
+        if self.fails == "silence":
+            return Deferred()
         floor.say(said.text or said.keys)
         return succeed(None)
 

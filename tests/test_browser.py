@@ -186,6 +186,61 @@ def test_more_sound_than_one_message_may_hold_is_refused() -> None:
     assert [error["code"] for error in page.got("error")] == ["chunk_too_long"]
 
 
+# --- the seed's numbers ---
+
+
+def test_the_numbers_of_audio_stream_server_are_the_defaults() -> None:
+    browser, limits = Browser(), Limits()
+    assert (browser.pending_bytes, browser.chunk_bytes, browser.zero_share) == (200_000, 500_000, 0.9)
+    assert (limits.provider_s, limits.idle_s) == (30, 300)
+
+
+def test_compressed_sound_that_never_becomes_whole_is_given_up_at_200_kb(house: House) -> None:
+    pytest.importorskip("av", reason=NO_OPUS)
+    page = greeted(house)
+    # A block that says it has 16 MB.
+    page.peer.binary((VECTORS / "breakfast.webm").read_bytes()[:300] + b"\xa3\x11\x00\x00\x00" + b"\x81\x00\x00\x80")
+    page.got()
+    for _ in range(7):
+        page.peer.binary(b"\x55" * 40_000)
+    assert page.got("error")[0]["code"] in ("webm_too_long", "bad_webm")
+    page.send("text_message", data="still there")
+    house.pass_ms(40)
+    assert len(page.got("audio")) == 1
+
+
+def test_five_answers_wait_for_a_browser_that_is_away(house: House) -> None:
+    greeted(house).leave()
+    (call,) = house.server.switchboard
+    for number in range(7):
+        call.said(f"word {number}")
+        house.pass_ms(2500)
+    answers = [answer["text"] for answer in Page(house).got("audio")]
+    assert answers == [f"You said: word {number}." for number in range(2, 7)]
+
+
+def test_sound_may_come_a_minute_ahead_of_its_time_and_no_more(house: House) -> None:
+    page = greeted(house)
+    for _ in range(8):
+        page.peer.binary(SILENT * 500)
+    assert [error["code"] for error in page.got("error")] == ["media_too_fast"]
+    assert house.counted()["frames_in_total"] <= 3000 + 300
+
+
+def test_an_agent_that_says_nothing_for_thirty_seconds_is_apologized_for() -> None:
+    faulty = "tests.faulty_provider"
+    route = Route("/audio-stream", "browser", agent=faulty, stt=SCRIPTED, tts=SCRIPTED)
+    house = make_house(route, agents={faulty: {"fails": "silence"}})
+    page = Page(house)
+    house.pass_ms(500)
+    page.got()
+    page.send("text_message", data="hello?")
+    house.pass_ms(29_500, step_ms=20)
+    assert page.got("audio") == []
+    house.pass_ms(1500, step_ms=20)
+    assert [answer["text"] for answer in page.got("audio")] == [Turns().apology]
+
+
 # --- several sockets, and none ---
 
 
