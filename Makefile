@@ -27,7 +27,7 @@ format: $(READY)
 	$(VENV)/bin/ruff check --fix .
 
 bench: $(READY)
-	$(VENV)/bin/python -m benchmarks; failed=$$?; for part in webm history_outage speech jitter rtp rough_line; do \
+	$(VENV)/bin/python -m benchmarks; failed=$$?; for part in webm history_outage speech jitter rtp rough_line sip; do \
 	  $(VENV)/bin/python -m benchmarks.$$part --output benchmarks/RESULTS.md || failed=1; done; exit $$failed
 
 clean:

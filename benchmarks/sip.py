@@ -4,8 +4,8 @@
 
 SIPp (Debian: sip-tester) calls the server with its own scenario `uac`: INVITE, 100, 200, ACK, BYE, 200. The server is a
 process of its own, pinned to the first core; its trunk leads to the agent `echo`, so that a call is a whole one: ports
-for its sound, negotiation, leg, conversation, metrics, and the lines in the log. SIPp's own `uas`, in C++ and without
-any of that, is measured beside it in the same run.
+for its sound, negotiation, leg, conversation, metrics, the lines in the log, the record in the history. SIPp's own
+`uas`, in C++ and without any of that, is measured beside it in the same run.
 """
 
 import argparse
@@ -44,8 +44,6 @@ port = 0
 max_calls = 5000
 [log]
 format = "json"
-[history]
-enabled = false
 [grpc]
 enabled = false
 [sip]
@@ -216,7 +214,7 @@ def page(found: Findings, args: argparse.Namespace) -> str:
         "",
         "| callee | CPU for a call, us (median) | runs |",
         "|---|---|---|",
-        f"| voicemedia, the whole call with ports, leg and agent | {ours_us:.0f} | {_runs(found.costs_us)} |",
+        f"| voicemedia, the whole call: ports, leg, agent, log, history | {ours_us:.0f} | {_runs(found.costs_us)} |",
         f"| SIPp `uas`, signalling only, C++ | {peer_us:.0f} | {_runs(found.peer_us)} |",
         "",
         *bar_table(bars(found, args)),

@@ -76,7 +76,7 @@ def reachable(number: str) -> str:
 
 
 def _first(parameters: Mapping[str, str], names: tuple[str, ...]) -> str:
-    return next((found for name in names if (found := _short(parameters.get(name, "")))), "")
+    return next((found for name in names if name in parameters and (found := _short(parameters[name]))), "")
 
 
 def _short(text: str) -> str:

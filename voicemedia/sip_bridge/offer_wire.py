@@ -224,8 +224,7 @@ class Negotiation:
         if secured is None:
             return None
         agreement, security = secured
-        dtmf = () if agreement.send_dtmf is None else (agreement.send_dtmf,)
-        agreement = replace(agreement, receive=(chosen,), receive_dtmf=dtmf)
+        dtmf = agreement.receive_dtmf
         formats = tuple(str(number) for number, _ in (chosen, *dtmf))
         lines = lines_for([chosen], dtmf) + security + [("a", f"mid:{mid}") for mid in media.attributes("mid")]
         direction = _direction(agreement.sending, agreement.receiving)
@@ -265,15 +264,16 @@ class Negotiation:
         # The old way to hold (RFC 2543): nothing can be sent to nowhere.
         nowhere = address in ("0.0.0.0", "::", "0:0:0:0:0:0:0:0")
         mux = media.attribute("rtcp-mux") is not None and self.terms.rtcp_mux
+        dtmf = theirs.dtmf_for(codec) if self.terms.dtmf else None
         return Agreement(
             address,
             media.port,
             (address, media.port) if mux else _rtcp(media, address),
             codec,
             number,
-            (),
-            theirs.dtmf_for(codec) if self.terms.dtmf else None,
-            (),
+            (chosen,),
+            dtmf,
+            () if dtmf is None else (dtmf,),
             packet_ms(media, self.terms.ptime_ms),
             sending=not nowhere and offered in ("sendrecv", "sendonly") and wish in ("sendrecv", "sendonly"),
             receiving=offered in ("sendrecv", "recvonly") and wish in ("sendrecv", "recvonly"),

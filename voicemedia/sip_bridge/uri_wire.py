@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import Final, Self
 from urllib.parse import unquote_to_bytes
 
@@ -30,9 +31,10 @@ class Uri:
     "What follows `?`, raw; only legal in Contact, Refer-To and 3xx."
     password: str | None = None
 
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Parse one URI.
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def parse(text: str) -> "Uri":
+        """Parse one URI. A trunk's Request-URIs and Contacts are few, and each is read several times a call.
 
         :raises WireError: `bad_uri`, `bad_host`, `bad_port`, `empty_parameter`.
         """
@@ -41,14 +43,14 @@ class Uri:
             raise WireError("bad_uri", text[:80])
         scheme = scheme.lower()
         if scheme in SIP_SCHEMES:
-            return cls._sip(scheme, rest)
+            return Uri._sip(scheme, rest)
         if scheme == "tel":
             number, _, params = rest.partition(";")
-            return cls(scheme, number, params=Params.parse(params))
-        return cls(scheme, rest)
+            return Uri(scheme, number, params=Params.parse(params))
+        return Uri(scheme, rest)
 
-    @classmethod
-    def _sip(cls, scheme: str, rest: str) -> Self:
+    @staticmethod
+    def _sip(scheme: str, rest: str) -> "Uri":
         # The user part may hold `;`, `?` and `/`, so the `@` comes first; the host side can have none.
         userinfo, at, rest = rest.rpartition("@")
         user, colon, password = userinfo.partition(":")
@@ -57,7 +59,7 @@ class Uri:
         rest, _, headers = rest.partition("?")
         hostport, _, params = rest.partition(";")
         host, port = split_host(hostport)
-        return cls(scheme, user if at else None, host, port, Params.parse(params), headers, password if colon else None)
+        return Uri(scheme, user if at else None, host, port, Params.parse(params), headers, password if colon else None)
 
     def __str__(self) -> str:
         if self.scheme not in SIP_SCHEMES:
