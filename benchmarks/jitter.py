@@ -1,6 +1,6 @@
 """Measure the jitter buffers on eight families of networks, beside a model of Asterisk's.
 
-    python -m benchmarks.jitter [--seconds S] [--output FILE]
+    python -m benchmarks.jitter [--seconds S] [--trace FILE]... [--output FILE]
 
 Real speech in mu-law goes through every trace (benchmarks/traces.py), three seeds each. R is the E-model's (G.107) with
 a way of 40 ms and packets of 20 ms besides the buffer's delay; what is made up counts as lost.
@@ -11,7 +11,7 @@ import datetime
 import sys
 import time
 import wave
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import ceil
 from pathlib import Path
@@ -20,7 +20,7 @@ from typing import Final
 
 from benchmarks.asterisk_buffer import AsteriskBuffer
 from benchmarks.bars import Bar, bar_table, replace_section
-from benchmarks.traces import FAMILIES, PACKET_MS, SECONDS, Trace, make_trace
+from benchmarks.traces import FAMILIES, PACKET_MS, SECONDS, Trace, make_trace, read_trace
 from voicemedia.audio.coding import make_decoding
 from voicemedia.audio.e_model import r_factor
 from voicemedia.audio.g711 import encode_mulaw
@@ -114,22 +114,21 @@ class Row:
     frame_us: float
 
 
-def measure(seconds: int) -> Iterator[Row]:
+def measure(families: Iterable[tuple[str, Sequence[Trace]]]) -> Iterator[Row]:
     """Run all families."""
     packets = speech()
-    for family in FAMILIES:
-        traces = [make_trace(family, seed, seconds) for seed in SEEDS]
+    for name, traces in families:
         played = [ours(trace, packets) for trace in traces]
         ordered = [eager(trace) for trace in traces]
         yield Row(
-            family.name,
+            name,
             [heard for heard, _ in played],
             [asterisk(trace) for trace in traces],
             sorted(each for added, _ in ordered for each in added),
             sum(late for _, late in ordered) / sum(trace.sent for trace in traces),
             mean(took_us for _, took_us in played),
         )
-        print(f"{family.name} done", file=sys.stderr, flush=True)
+        print(f"{name} done", file=sys.stderr, flush=True)
 
 
 def _p99(ranked: Sequence[int]) -> int:
@@ -176,9 +175,12 @@ def main() -> int:
     """Measure and write; return the exit status."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seconds", type=int, default=SECONDS, help=f"of each trace ({SECONDS})")
+    parser.add_argument("--trace", type=Path, action="append", default=[], metavar="FILE", help="in place of ours")
     parser.add_argument("--output", type=Path, metavar="FILE")
     args = parser.parse_args()
-    rows = list(measure(args.seconds))
+    ours_too = [(family.name, [make_trace(family, seed, args.seconds) for seed in SEEDS]) for family in FAMILIES]
+    given = [(path.stem, [read_trace(path)]) for path in args.trace]
+    rows = list(measure(given or ours_too))
     found = bars(rows)
     about = f"{datetime.date.today().isoformat()}, {args.seconds} s a trace, seeds {', '.join(map(str, SEEDS))}"
     cost = f"A frame costs {mean(row.frame_us for row in rows):.0f} us with decoding."

@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 PACKET_MS: Final = 20
@@ -99,3 +100,13 @@ def make_trace(family: Family, seed: int, seconds: int = SECONDS) -> Trace:
             arrivals.append((at_ms, number))
     arrivals.sort()
     return Trace(family.name, tuple((round(at_ms), number) for at_ms, number in arrivals), count)
+
+
+def read_trace(path: Path) -> Trace:
+    """Read a trace: a line for each packet that came, `arrival_ms number`, numbers from 0, 20 ms apart; `#` comments.
+
+    :raises ValueError: a line is none of these.
+    """
+    lines = [line.partition("#")[0].replace(",", " ").split() for line in path.read_text().splitlines()]
+    arrivals = sorted((round(float(at_ms)), int(number)) for at_ms, number in filter(None, lines))
+    return Trace(path.stem, tuple(arrivals), max(number for _, number in arrivals) + 1)

@@ -10,7 +10,7 @@ from tests.in_reactor import in_reactor
 from tests.sip_house import pause
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.codec_wire import PCMA
-from voicemedia.sip_bridge.crypto_wire import Dtls
+from voicemedia.sip_bridge.crypto_wire import Dtls, fingerprint_line
 from voicemedia.sip_bridge.dtls_wire import MTU, PATIENCE_MS, DtlsSession, Identity, is_dtls
 from voicemedia.sip_bridge.offer_wire import Agreement, Negotiation, Terms
 from voicemedia.sip_bridge.rtp_wire import Packet
@@ -162,6 +162,20 @@ def test_every_setup_is_answered_by_its_counterpart(setup: str, client: bool) ->
     assert answered is not None and answered[1].dtls is not None
     assert answered[1].dtls.client is client
     assert (b"a=setup:active" in answered[0]) is client
+
+
+@pytest.mark.parametrize("protocol", ["RTP/SAVPF", "RTP/SAVP", "RTP/AVP", "UDP/TLS/RTP/SAVP"])
+def test_a_fingerprint_stands_for_dtls_whatever_the_protocol_is_called(protocol: str) -> None:
+    offer = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n" + (
+        f"m=audio 4000 {protocol} 8\r\na=setup:actpass\r\na={fingerprint_line(ONE.fingerprint)}\r\n".encode()
+    )
+    for srtp, taken in (("allow", True), ("dtls", True), ("sdes", False)):
+        terms = Terms("127.0.0.1", 4002, (PCMA,), srtp=srtp, fingerprint=OTHER.fingerprint)
+        answered = Negotiation(terms, 1, random.randbytes).answer(offer)
+        assert (answered is not None and answered[1].dtls is not None) is taken
+        assert answered is None or f"m=audio 4002 {protocol} 8".encode() in answered[0]
+    never = Negotiation(Terms("127.0.0.1", 4002, (PCMA,)), 1, random.randbytes).answer(offer)
+    assert (never is not None) is (protocol == "RTP/AVP")
 
 
 def exchange(end: Security, peer: Security, port: int, datagrams: list[bytes]) -> None:

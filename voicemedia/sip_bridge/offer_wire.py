@@ -235,17 +235,18 @@ class Negotiation:
         terms = self.terms
         if media.protocol not in (*PLAIN, *SECURE, *OVER_DTLS):
             return None
-        prints = fingerprints(offer, media)
-        if terms.srtp in ("allow", "dtls") and terms.fingerprint and prints and media.protocol in OVER_DTLS:
-            client = self._role(prints, setup_of(offer, media))
-            setup: Line = ("a", "setup:active" if client else "setup:passive")
-            lines = [setup, ("a", fingerprint_line(terms.fingerprint))]
-            return replace(agreement, dtls=Dtls(prints, client)), lines
         if terms.srtp in ("allow", "sdes") and media.protocol not in OVER_DTLS:
             crypto = choose(media.attributes("crypto"), terms.suites)
             if crypto is not None:
                 ours = self._crypto(crypto.tag, crypto.suite)
                 return replace(agreement, protect=ours, unprotect=crypto), [("a", f"crypto:{ours}")]
+        # A fingerprint means DTLS under older names of the protocol, too, and under RTP/AVP the wish (RFC 8643).
+        prints = fingerprints(offer, media)
+        if terms.srtp in ("allow", "dtls") and terms.fingerprint and prints:
+            client = self._role(prints, setup_of(offer, media))
+            setup: Line = ("a", "setup:active" if client else "setup:passive")
+            lines = [setup, ("a", fingerprint_line(terms.fingerprint))]
+            return replace(agreement, dtls=Dtls(prints, client)), lines
         clear = media.protocol in PLAIN and terms.srtp in ("never", "allow")
         return (agreement, []) if clear else None
 
