@@ -284,6 +284,8 @@ def test_a_missing_key_is_told_with_its_cure_and_who_speaks_instead(
         page.wait_for_selector(
             f"#problem:has-text('{told}')" if alone else "#problem", state=None if alone else "hidden"
         )
+        offered = "elevenlabs (not available)" + ("" if alone else ", then espeak")
+        assert page.text_content("#tts option >> nth=0") == offered
         page.click("#settings summary")
         assert "Voice elevenlabs: key_env: environment variable NO_SUCH_KEY is not set; export it" in page.inner_text(
             "#reasons"

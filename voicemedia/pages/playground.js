@@ -336,15 +336,17 @@ function offer(kind) {
   const route = choices.defaults[kind] ?? [];
   const chosen = $(kind).value;
   $(kind).disabled = !choices.choose;
-  $(kind).replaceChildren(new Option(route.join(", then "), "", true, true));
+  const works = (name) => choices[kind].find((one) => one.name === name)?.available ?? true;
+  const named = (name) => (works(name) ? name : `${name} (not available)`);
+  $(kind).replaceChildren(new Option(route.map(named).join(", then "), "", true, true));
   for (const { name, available } of choices[kind]) {
     if (route.length === 1 && name === route[0]) continue;
-    const option = new Option(available ? name : `${name} (not available)`, name, false, available && name === chosen);
+    const option = new Option(named(name), name, false, available && name === chosen);
     option.disabled = !available;
     $(kind).append(option);
   }
-  const absent = choices[kind].filter(({ name, available }) => route.includes(name) && !available);
-  return absent.length && absent.length === route.length ? missing(kind, absent[0]) : "";
+  if (!route.length || route.some(works)) return "";
+  return missing(kind, choices[kind].find(({ name }) => name === route[0]));
 }
 
 // Those that could work here each have a reason; those nobody has configured have one in common.
