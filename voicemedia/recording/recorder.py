@@ -1,4 +1,4 @@
-"""Records calls: one file each, written once a second by one thread for all.
+"""Records calls: one file each, each written once a second, by one thread for all.
 
 Nothing here waits for the disk. While the thread is busy, sound waits in memory, for each call at most
 `recording.queue_s` of it; what comes then is lost, counted and said.
@@ -23,7 +23,9 @@ from voicemedia.interfaces import Caller
 from voicemedia.recording.files import Done, Files, remove_old
 from voicemedia.recording.tape import Tape
 
-FLUSH_S: Final = 1.0
+SLOT_S: Final = 0.1
+SLOTS: Final = 10
+"Every call has one of them: the reactor shall not stop for all calls together."
 SWEEP_S: Final = 24 * 3600
 STOP_S: Final = 5
 "How long the disk may take for the last sound when the server stops."
@@ -46,7 +48,9 @@ class Recorder:
         self._thread = OneThread(reactor, "recorder")
         self.aside: Aside = self._thread
         self._files = Files(self.folder, law=options.format == "mulaw", min_free_bytes=options.min_free_mb << 20)
-        self._tapes: dict[Tape, None] = {}
+        self._tapes: dict[Tape, int] = {}
+        "Tape -> its slot."
+        self._slot = 0
         self._flush_timer: IDelayedCall | None = None
         self._sweep_timer: IDelayedCall | None = None
         self._writing: Deferred[None] | None = None
@@ -59,8 +63,8 @@ class Recorder:
     def start(self) -> None:
         """Start the thread, after twistd has daemonized."""
         self._thread.start()
-        self._flush_timer = self._reactor.callLater(FLUSH_S, self._tick)
-        self._sweep_timer = self._reactor.callLater(FLUSH_S, self._sweep)
+        self._flush_timer = self._reactor.callLater(SLOT_S, self._tick)
+        self._sweep_timer = self._reactor.callLater(1, self._sweep)
 
     def stop(self) -> Deferred[None]:
         """Write what is there, and stop the thread."""
@@ -75,7 +79,7 @@ class Recorder:
         if self._writing is not None:
             await self._in_time(self._writing)
         if self._tapes:
-            await self._in_time(self._flush())
+            await self._in_time(self._flush(list(self._tapes)))
         self._thread.stop()
 
     async def _in_time(self, writing: Deferred[None]) -> None:
@@ -91,7 +95,7 @@ class Recorder:
         if self._options.routes and caller.route not in self._options.routes:
             return None
         tape = Tape(caller.call_id, self._path(caller), caller.rate_hz, self._seconds, self._options.max_minutes * 60)
-        self._tapes[tape] = None
+        self._tapes[tape] = (self._slot - 1) % SLOTS
         return tape
 
     def _path(self, caller: Caller) -> Path:
@@ -106,18 +110,19 @@ class Recorder:
     # --- writing ---
 
     def _tick(self) -> None:
-        self._flush_timer = self._reactor.callLater(FLUSH_S, self._tick)
-        for tape in self._tapes:
-            tape.gather(int(self._options.queue_s * tape.rate_hz))
+        self._flush_timer = self._reactor.callLater(SLOT_S, self._tick)
+        self._slot = (self._slot + 1) % SLOTS
+        for tape, slot in self._tapes.items():
+            if slot == self._slot:
+                tape.gather(int(self._options.queue_s * tape.rate_hz))
         if self._writing is None:
-            if self._tapes:
-                self._flush()
-            else:
+            if waiting := [tape for tape in self._tapes if tape.waiting]:
+                self._flush(waiting)
+            elif not self._tapes:
                 self.trouble = ""
 
-    def _flush(self) -> Deferred[None]:
-        """Have everything written that waits."""
-        tapes = list(self._tapes)
+    def _flush(self, tapes: list[Tape]) -> Deferred[None]:
+        """Have written what waits."""
         batch = [tape.work() for tape in tapes]
         for tape in tapes:
             if tape.finished:

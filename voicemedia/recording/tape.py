@@ -30,6 +30,8 @@ class Tape:
         self._held = 0
         self._samples = 0
         self.on, self._finished = True, False
+        self.waiting = False
+        "Whether there is something to write, and be it silence."
         self.trouble = ""
         "Why the disk takes nothing, at the moment."
         self.written = 0
@@ -83,7 +85,7 @@ class Tape:
     def end(self) -> None:
         """The call is over; what is said from now on is not recorded."""
         if self.on:
-            self.on = False
+            self.on, self.waiting = False, True
             try:
                 pieces, samples = self._stereo.finish(self._now_s())
                 self._samples = min(samples, int(self._most_s * self.rate_hz))
@@ -102,6 +104,7 @@ class Tape:
             self.end()
             self.log.info("call {call}: the recording has reached its longest time", call=self.call_id)
             return
+        self.waiting = True
         pieces = self._stereo.take(now_s)
         self._samples = int(now_s * self.rate_hz)
         if self._held > most:
@@ -111,7 +114,7 @@ class Tape:
 
     def work(self) -> Work:
         """Give out what is to be written."""
-        pieces, self._pieces, self._held = self._pieces, [], 0
+        pieces, self._pieces, self._held, self.waiting = self._pieces, [], 0, False
         self._finished = not self.on
         return Work(self.path, self.rate_hz, pieces, self._samples, self._finished)
 
@@ -134,7 +137,7 @@ class Tape:
         return self._seconds() - self._began_ms / 1000
 
     def _bug(self) -> None:
-        self.on = False
+        self.on, self.waiting = False, True
         self.log.failure("call {call}: the recording is lost to a bug", call=self.call_id)
 
 
