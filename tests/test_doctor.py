@@ -123,3 +123,19 @@ def test_the_door_of_voice_gateways_is_looked_at(tmp_path: Path) -> None:
     assert found["grpc.speech_port"].state == "ok"
     assert look(tmp_path, ANY_PORT + ROUTE + "[grpc]\nenabled = false\n")["grpc"].state == "note"
     assert found["opus"].state in ("ok", "note")
+
+
+def test_a_folder_for_recordings_that_can_be_written_or_not_is_told(tmp_path: Path) -> None:
+    def recording(more: str) -> Finding:
+        found = look(tmp_path, ANY_PORT + ROUTE + "[recording]\nenabled = true\n" + more)
+        (finding,) = [finding for name, finding in found.items() if name.startswith("recording")]
+        return finding
+
+    good = recording(f'folder = "{tmp_path}/not/yet/there"')
+    assert (good.state, good.text.split(";")[0]) == ("ok", f"{tmp_path}/not/yet/there")
+    assert not (tmp_path / "not").exists()
+    (tmp_path / "file").write_text("")
+    assert recording(f'folder = "{tmp_path}/file/folder"').state == "fail"
+    full = recording(f'folder = "{tmp_path}"\nmin_free_mb = 1000000000')
+    assert (full.state, full.name) == ("fail", "recording.min_free_mb")
+    assert look(tmp_path, ANY_PORT + ROUTE)["recording"].state == "note"

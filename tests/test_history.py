@@ -505,6 +505,36 @@ async def test_what_is_older_than_the_days_kept_is_deleted_and_the_rest_is_not(p
     await history.stop()
 
 
+@in_reactor
+async def test_the_sound_of_a_call_that_was_erased_before_it_was_written_down_goes_too(
+    place: Open, tmp_path: Path
+) -> None:
+    history = place()
+    await history.start()
+    speak(begin(history, caller("", session_id="abc"))[0], "hello")
+    await history.writer.settled()
+    path = tmp_path / "late.wav"
+    path.write_bytes(b"RIFF")
+    history.answered(caller("", "C2", session_id="abc"), Served("diet", recording=str(path)))
+    await erase(history.database, ["abc"], history.now_ms() + 60_000)
+    await history.writer.settled()
+    assert not path.exists()
+    await history.stop()
+
+
+@in_reactor
+async def test_the_sound_of_old_calls_is_deleted_with_them(place: Open, tmp_path: Path) -> None:
+    history = place()
+    await history.start()
+    path = tmp_path / "old.wav"
+    history.answered(caller(""), Served("diet", recording=str(path))).ended(Goodbye.CALLER_HUNG_UP, {})
+    await history.writer.settled()
+    later_ms = history.now_ms() + 30 * DAY_MS
+    assert await forget_old(history.database, later_ms, keep_days=31) == []
+    assert await forget_old(history.database, later_ms, keep_days=29) == [str(path)]
+    await history.stop()
+
+
 # --- what a crash leaves ---
 
 TALKER = """

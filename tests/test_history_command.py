@@ -15,7 +15,7 @@ from tests.test_history import EGGS, TEA, Talk, begin, caller, speak
 from voicemedia import config
 from voicemedia.history.command import add_arguments
 from voicemedia.history.historian import History
-from voicemedia.interfaces import Goodbye
+from voicemedia.interfaces import Goodbye, Served
 from voicemedia.past import Day
 
 CHECKOUT = Path(__file__).parent.parent
@@ -38,6 +38,26 @@ async def remember(folder: Path) -> None:
     record.ended(Goodbye.CALLER_HUNG_UP, {})
     speak(begin(told, caller("", "C2", session_id="xyz", email="Bo@example.com"))[0], "hello")
     await told.stop()
+
+
+@in_reactor
+async def test_erasing_somebody_erases_the_sound_of_the_calls_too(tmp_path: Path) -> None:
+    told = History(config.History(path=str(tmp_path / "var" / "voicemedia.db")), reactor)
+    await told.start()
+    mine, others = tmp_path / "mine.wav", tmp_path / "others.wav"
+    for path, who in ((mine, caller(session_id="abc")), (others, caller("", "C2", email="Bo@example.com"))):
+        path.write_bytes(b"RIFF")
+        told.answered(who, Served("diet", recording=str(path))).ended(Goodbye.CALLER_HUNG_UP, {})
+    await told.stop()
+    assert f"recorded in {mine}" in history(tmp_path, "show", "abc").stdout
+    (told_of,) = json.loads(history(tmp_path, "export", "--user", "919876543210").stdout)["sessions"]
+    assert told_of["calls"][0]["recording"] == str(mine)
+    assert str(mine) in history(tmp_path, "erase", "--user", "919876543210").stdout
+    assert mine.exists()
+    assert "Deleted 1 recordings." in history(tmp_path, "erase", "--user", "919876543210", "--yes").stdout
+    assert not mine.exists() and others.exists()
+    others.unlink()
+    assert "Deleted 0 recordings." in history(tmp_path, "erase", "--user", "bo@example.com", "--yes").stdout
 
 
 @in_reactor

@@ -11,6 +11,7 @@ from importlib import import_module
 from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
+from shutil import disk_usage
 from typing import Final, Literal
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -67,6 +68,7 @@ def examine(path: str | None) -> Iterator[Finding]:
     yield from _limits(config)
     yield from _log(config)
     yield from _history(config)
+    yield from _recording(config)
 
 
 def _machine() -> Iterator[Finding]:
@@ -224,7 +226,8 @@ def _limits(config: Config) -> Iterator[Finding]:
     except ImportError:
         return
     allowed, _ = getrlimit(RLIMIT_NOFILE)
-    needed = config.limits.max_calls * FILES_PER_CALL + SPARE_FILES
+    files = FILES_PER_CALL + config.recording.enabled
+    needed = config.limits.max_calls * files + SPARE_FILES
     if allowed < needed:
         text = f"{config.limits.max_calls} calls want {needed} open files, {allowed} are allowed"
         yield Finding("warn", "limits.max_calls", text, f"ulimit -n {needed}, or LimitNOFILE={needed} in the unit")
@@ -259,6 +262,25 @@ def _history(config: Config) -> Iterator[Finding]:
         yield Finding("ok", "history", f"{where}; kept {history.keep_days or 'all'} days")
     else:
         yield Finding("fail", "history.path", f"{folder} cannot be written", "give a writable path")
+
+
+def _recording(config: Config) -> Iterator[Finding]:
+    recording = config.recording
+    if not recording.enabled:
+        yield Finding("note", "recording", "off; no call is recorded")
+        return
+    folder = there = Path(recording.folder).absolute()
+    while not there.exists():
+        there = there.parent
+    free_mb = disk_usage(there).free >> 20
+    if not (there.is_dir() and os.access(there, os.W_OK | os.X_OK)):
+        yield Finding("fail", "recording.folder", f"{there} cannot be written", "give a writable folder")
+    elif free_mb < recording.min_free_mb:
+        text = f"{free_mb} MiB are free at {there}, {recording.min_free_mb} are to be left: nothing would be recorded"
+        yield Finding("fail", "recording.min_free_mb", text, "make room, or give another folder")
+    else:
+        hours = (free_mb - recording.min_free_mb) / (110 if recording.format == "pcm" else 55)
+        yield Finding("ok", "recording", f"{folder}; room for {hours:.0f} hours of calls at 8 kHz")
 
 
 # --- the command ---

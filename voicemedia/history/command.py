@@ -17,6 +17,7 @@ from voicemedia.history.databases import Away, Database, Refused, version
 from voicemedia.history.forgetting import erase
 from voicemedia.history.people import reachable, user_key
 from voicemedia.history.reading import FIND_OF_USER, FIND_SESSIONS, NEWEST, TABLES, Table, everything_of, ids, utc
+from voicemedia.history.recordings import recordings_of, remove
 from voicemedia.history.schema import MIGRATIONS
 from voicemedia.one_shot import run_once
 
@@ -159,6 +160,8 @@ async def _show(database: Database, sessions: Sequence[str]) -> int:
 def _show_call(call: dict[str, Any], messages: Table) -> None:
     end = f"{call['reason']} {utc(call['ended_ms'])}" if call["ended_ms"] else "no end was recorded"
     print(f"  call {call['carrier_call_id']} by {call['carrier']} on {call['route']}, {utc(call['started_ms'])}, {end}")
+    if call["recording"]:
+        print(f"    recorded in {call['recording']}")
     for message in messages:
         if message["call_id"] == call["id"]:
             _show_message(message)
@@ -217,18 +220,28 @@ async def _erase(args: argparse.Namespace, database: Database, sessions: Sequenc
     if not sessions:
         print("Nobody and nothing of that name is stored; name --session or --user.", file=sys.stderr)
         return 1
+    recordings = await recordings_of(database, sessions)
     if not args.yes:
         print(f"Would delete {len(sessions)} sessions with all that belongs to them; say --yes to do it:")
-        print(*(f"  {session}" for session in sessions), sep="\n")
+        print(*(f"  {name}" for name in (*sessions, *recordings)), sep="\n")
         return 0
+    try:
+        # First, for nobody would know of them later.
+        removed = remove(recordings)
+    except OSError as error:
+        print(f"A recording cannot be deleted: {error}; nothing else was.", file=sys.stderr)
+        return 2
     counts = await erase(database, sessions, now_ms)
     print("Deleted " + ", ".join(f"{count} {table}" for table, count in counts.items()) + ".")
+    if recordings:
+        print(f"Deleted {removed} recordings.")
     print(REMAINS)
     return 0
 
 
 REMAINS: Final = (
-    "What a running server had not yet written of them is dropped; a call that is on goes on being recorded.\n"
+    "What a running server had not yet written of them is dropped; a call that is on goes on being written\n"
+    "down, though no longer in sound.\n"
     "Not deleted: keys of the erased sessions (30 days, to drop late records), backups and exports you made,\n"
     "what the database had refused (the spool's file `refused`), what providers keep, the server's log (log.personal)\n"
     "and, of PostgreSQL, its write-ahead log until it is recycled."

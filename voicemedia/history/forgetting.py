@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Final
 
 from voicemedia.history.databases import Database, Statement
-from voicemedia.history.reading import first
+from voicemedia.history.reading import first, ids
 
 COUNTED: Final = ("calls", "messages", "meals", "foods")
 DAY_MS: Final = 24 * 3_600_000
@@ -57,14 +57,20 @@ def forgotten(session: str, until_ms: int) -> list[Statement]:
     ]
 
 
-async def forget_old(database: Database, now_ms: int, keep_days: int) -> None:
+async def forget_old(database: Database, now_ms: int, keep_days: int) -> list[str]:
     """Delete what is older than `keep_days` (0: nothing), of sessions that go on too.
+
+    Return the files of recordings nobody knows of any more.
 
     :raises Away: nothing, or not all, was deleted.
     """
+    recordings: list[str] = []
     statements: list[Statement] = [("DELETE FROM erased WHERE at_ms < ?", (now_ms - TOMBSTONE_MS,))]
     if keep_days:
         before_ms = now_ms - keep_days * DAY_MS
+        old = "SELECT recording FROM calls WHERE recording != '' AND started_ms < ?"
+        recordings = await ids(database, (old + " AND ended_ms IS NOT NULL", (before_ms,)))
+        recordings += await ids(database, (old + " AND ended_ms IS NULL", (before_ms - DAY_MS,)))
         statements += [
             ("DELETE FROM messages WHERE at_ms < ?", (before_ms,)),
             ("DELETE FROM foods WHERE at_ms < ?", (before_ms,)),
@@ -76,3 +82,4 @@ async def forget_old(database: Database, now_ms: int, keep_days: int) -> None:
             (f"DELETE FROM users WHERE {_NO_LONGER}", ()),
         ]
     await database.write(statements)
+    return recordings

@@ -21,6 +21,7 @@ from voicemedia.history.databases import Away, Database, Refused
 from voicemedia.history.forgetting import forget_old
 from voicemedia.history.people import Identity, identify
 from voicemedia.history.reading import read_past
+from voicemedia.history.recordings import remove
 from voicemedia.history.records import Answered, Ate, Ended, Said, clean
 from voicemedia.history.remembering import Remembering
 from voicemedia.history.spool import Spool
@@ -74,12 +75,15 @@ class History:
 
     def _sweep(self) -> None:
         self._sweeper = self._reactor.callLater(SWEEP_S, self._sweep)
-        swept = Deferred.fromCoroutine(forget_old(self.database, self.now_ms(), self.options.keep_days))
-        swept.addErrback(self._not_swept)
+        Deferred.fromCoroutine(self._forget_old()).addErrback(self._not_swept)
+
+    async def _forget_old(self) -> None:
+        recordings = await forget_old(self.database, self.now_ms(), self.options.keep_days)
+        await self._aside(remove, recordings)
 
     def _not_swept(self, failure: Failure) -> None:
         """Old history stays for another day."""
-        failure.trap(Away, Refused)
+        failure.trap(Away, Refused, OSError)
         self.log.warn("old history was not deleted: {reason}", reason=failure.getErrorMessage())
 
     def now_ms(self) -> int:
@@ -148,6 +152,7 @@ class _Call:
                 agent=served.agent,
                 recognizer=served.recognizer,
                 synthesizer=served.synthesizer,
+                recording=clean(served.recording),
             )
         )
 

@@ -73,7 +73,7 @@ SESSION_COLUMNS: Final = ("id", "name", "user_id", "agent", "first_ms", "last_ms
 USER_COLUMNS: Final = ("id", "number", "email", "first_name", "first_ms", "last_ms")
 CALL_COLUMNS: Final = (
     *("id", "session_id", "carrier", "carrier_call_id", "route", "direction", "from_number", "to_number"),
-    *("agent", "recognizer", "synthesizer", "started_ms", "ended_ms", "reason", "turns"),
+    *("agent", "recognizer", "synthesizer", "recording", "started_ms", "ended_ms", "reason", "turns"),
 )
 TOTAL_COLUMNS: Final = ("call_id", "name", "total")
 MESSAGE_COLUMNS: Final = (

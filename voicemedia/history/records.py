@@ -45,6 +45,8 @@ class Answered(Record, frozen=True):
     agent: str = ""
     recognizer: str = ""
     synthesizer: str = ""
+    recording: str = ""
+    "File of its sound; empty: it is not recorded."
 
     def statements(self) -> Iterator[Statement]:
         """Make user, session and call."""
@@ -65,11 +67,11 @@ class Answered(Record, frozen=True):
         )
         yield (
             "INSERT INTO calls (id, session_id, carrier, carrier_call_id, route, direction, from_number, to_number, "
-            "agent, recognizer, synthesizer, started_ms, ended_ms, reason, turns) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', 0) ON CONFLICT (id) DO NOTHING",
+            "agent, recognizer, synthesizer, recording, started_ms, ended_ms, reason, turns) "
+            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, NULL, '', 0) ON CONFLICT (id) DO NOTHING",
             (
                 *(self.call, self.session, self.carrier, self.carrier_call_id, self.route, self.direction),
-                *(self.number, self.to, self.agent, self.recognizer, self.synthesizer, self.at_ms),
+                *(self.number, self.to, self.agent, self.recognizer, self.synthesizer, self.recording, self.at_ms),
             ),
         )
 

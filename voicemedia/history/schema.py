@@ -108,5 +108,6 @@ MIGRATIONS: Final = (
             at_ms BIGINT NOT NULL
         )""",
     ),
+    ("ALTER TABLE calls ADD COLUMN recording TEXT NOT NULL DEFAULT ''",),
 )
 "Step n (from 1) leads to version n."

@@ -18,7 +18,8 @@ from twisted.python.failure import Failure
 from voicemedia.aside import Aside
 from voicemedia.history.databases import Away, Database, Refused, Statement, migrate
 from voicemedia.history.forgetting import forgotten
-from voicemedia.history.records import AnyRecord, from_line, to_line
+from voicemedia.history.recordings import remove
+from voicemedia.history.records import Answered, AnyRecord, from_line, to_line
 from voicemedia.history.spool import Spool, SpoolFull, whole_lines
 
 SPOOL_S: Final = 0.2
@@ -233,6 +234,8 @@ class WriteBehind:
         await self._write_records([record for record in records if record.at_ms > erased.get(record.session, -1)])
         # Who erased a session in this very moment did not see what was being written of it.
         erased = await self._erased()
+        if unwanted := _recordings([each for each in records if each.at_ms <= erased.get(each.session, -1)]):
+            await self._aside(remove, unwanted)
         late = [(session, erased[session]) for session in {each.session for each in records} if session in erased]
         if late:
             await self._database.write([statement for each in late for statement in forgotten(*each)])
@@ -300,6 +303,10 @@ class WriteBehind:
 def statements_of(records: Sequence[AnyRecord]) -> list[Statement]:
     """Make one transaction of records, new sessions first things first."""
     return [statement for record in records for statement in record.statements()]
+
+
+def _recordings(records: Sequence[AnyRecord]) -> list[str]:
+    return [record.recording for record in records if isinstance(record, Answered) and record.recording]
 
 
 def _call(deferred: Deferred[None], result: Any) -> None:

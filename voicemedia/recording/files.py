@@ -1,6 +1,5 @@
 """The files of all recordings that are on; everything here happens on the thread of files."""
 
-import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -99,27 +98,13 @@ def free_bytes(path: Path) -> int:
     return shutil.disk_usage(path).free
 
 
-def remove(paths: Sequence[str]) -> int:
-    """Delete recordings; return how many there were. One that is being written goes on into nothing.
-
-    :raises OSError: one cannot be deleted.
-    """
-    removed = 0
-    for path in paths:
-        try:
-            os.unlink(path)
-        except FileNotFoundError:
-            continue
-        removed += 1
-    return removed
-
-
 def remove_old(folder: Path, before_s: float) -> int:
     """Delete recordings that ended before a time, and folders of days nothing is left of; return how many."""
     removed = 0
     for path in folder.glob("*/*.wav"):
         if path.stat().st_mtime < before_s:
-            removed += remove([str(path)])
+            path.unlink(missing_ok=True)
+            removed += 1
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
     return removed
