@@ -7,6 +7,7 @@ import os
 import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -16,7 +17,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.utils import getProcessOutputAndValue
 
 from tests.in_reactor import in_reactor
-from tests.sip_house import Telephone, bridge_of, header, pause, serving, until
+from tests.sip_house import Telephone, bridge_of, header, make_certificate, pause, serving, until
 from voicemedia.config import Calls, Trunk
 from voicemedia.service import MediaServer
 from voicemedia.sip_bridge.rtp_wire import read_rtp
@@ -148,6 +149,40 @@ async def test_a_call_nobody_takes_says_why(answer: str, extra: str, cause: int)
         assert told["error"]["status"] == int(answer[:3]) and told["error"]["cause"] == cause
         assert told["error"]["message"] == answer[4:]
         assert not bridge_of(server).rtp_ports.lent and not server.switchboard.total
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@in_reactor
+async def test_two_servers_call_each_other(transport: str) -> None:
+    async with serving() as other:
+        at = f"127.0.0.1:{bridge_of(other).ports.port}"
+        trunk = msgspec.structs.replace(OUT, server=at, transport=transport, probe_s=30)
+        async with calling(trunk) as (server, client, _):
+            await until(lambda: bridge_of(server).lines[0].server.address)
+            call = await client.place("+91 98000 00001")
+            await until(lambda: len(server.switchboard) == len(other.switchboard) == 1)
+            (talk,) = other.switchboard
+            assert talk.caller.to == "+919800000001" and talk.caller.number == "voicemedia"
+            assert (await client.ask("DELETE", f"/{call['id']}"))[0] == 200
+            await until(lambda: not bridge_of(other).rtp_ports.lent and not bridge_of(server).rtp_ports.lent)
+            assert other.switchboard.ended_by == {"caller_hung_up": 1}
+
+
+@pytest.mark.parametrize("trusted", [True, False])
+@in_reactor
+async def test_two_servers_call_each_other_over_tls_if_the_one_trusts_the_other(trusted: bool, tmp_path: Path) -> None:
+    certificate = make_certificate(tmp_path)
+    async with serving(**certificate) as other:
+        at = f"127.0.0.1:{bridge_of(other).ports.tls_port}"
+        trunk = msgspec.structs.replace(OUT, server=at, transport="tls")
+        ca = certificate["certificate"] if trusted else ""
+        async with calling(trunk, ca=ca) as (server, client, _):
+            await until(lambda: bridge_of(server).lines[0].server.address)
+            status, told = await client.ask("POST", to="bob", wait=True)
+            assert (status, told["call"]["status"]) == ((201, 200) if trusted else (502, 503))
+            assert len(other.switchboard) == trusted
+            await client.ask("DELETE", f"/{told['call']['id']}")
+            await until(lambda: not bridge_of(server).rtp_ports.lent)
 
 
 @in_reactor

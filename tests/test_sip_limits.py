@@ -11,10 +11,13 @@ from tests.sip_house import ECHO, PCMA_SILENCE, Telephone, bridge_of, header, pa
 from voicemedia.audio.g711 import decode_alaw, encode_alaw
 from voicemedia.config import Config, Server, Sip, Trunk, exposure_warnings
 from voicemedia.service import MediaServer
+from voicemedia.sip_bridge.flow_wire import Flow
+from voicemedia.sip_bridge.hop_wire import reachable, target_of
 from voicemedia.sip_bridge.pace_wire import Pace
 from voicemedia.sip_bridge.rtp_wire import read_rtp
 from voicemedia.sip_bridge.tone_detector_wire import ToneDetector
 from voicemedia.sip_bridge.tones_wire import key_tone
+from voicemedia.sip_bridge.uri_wire import Uri
 
 WORDS = bytes(range(160))
 
@@ -198,3 +201,23 @@ def test_a_trunk_that_may_call_everybody_is_warned_of() -> None:
     careless = Trunk("t", ("192.0.2.0/24",), dial_prefixes=("",))
     config = Config(server=Server(), sip=Sip(enabled=True, host="192.0.2.1"), trunks=(careless,))
     assert exposure_warnings(config) == ["trunk t may call every number there is: name prefixes in dial_prefixes"]
+
+
+# --- ways ---
+
+
+@pytest.mark.parametrize(
+    ("contact", "comes_from", "goes_to"),
+    [
+        ("192.168.1.7:5060", ("8.8.8.8", 31_000), ("8.8.8.8", 31_000)),
+        ("10.0.0.1:5070", ("8.8.8.8", 31_000), ("8.8.8.8", 31_000)),
+        ("8.8.4.4:5070", ("8.8.8.8", 31_000), ("8.8.4.4", 5070)),
+        ("192.168.1.7:5060", ("192.168.1.1", 5060), ("192.168.1.7", 5060)),
+        ("proxy.example.com", ("8.8.8.8", 31_000), ("proxy.example.com", 5060)),
+    ],
+)
+def test_a_telephone_behind_a_nat_is_reached_where_it_comes_from(
+    contact: str, comes_from: tuple[str, int], goes_to: tuple[str, int]
+) -> None:
+    flow = Flow("UDP", "192.0.2.1:5060", comes_from)
+    assert reachable(target_of(Uri.parse(f"sip:me@{contact}"), flow), flow) == goes_to

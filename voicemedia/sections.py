@@ -153,6 +153,8 @@ class Sip(Section, frozen=True):
     "PEM file with the certificate chain; empty: no TLS."
     private_key: str = ""
     "PEM file with its key."
+    ca: str = ""
+    "PEM file with who signs the certificates of servers we connect to; empty: whom the system trusts."
     public_address: str = ""
     "Our address as peers see it, from behind a NAT; empty: the one they reach."
     rtp_first_port: Port = 10_000

@@ -11,6 +11,7 @@ from voicemedia.config import Config
 from voicemedia.metrics import Metrics
 from voicemedia.sip_bridge.flow_wire import Flow
 from voicemedia.sip_bridge.sip_ports import Ears, Message, SipPorts
+from voicemedia.sip_bridge.tls import client_judge
 from voicemedia.sip_bridge.trunk_line import TrunkLine
 from voicemedia.sip_bridge.udp_hub import UdpHub
 from voicemedia.sip_bridge.udp_ports import UdpPorts
@@ -29,7 +30,7 @@ class Bridge:
         self._reactor, self._metrics = reactor, metrics
         settings = config.sip
         ears = Ears(self._admitted, self._take, self._unsent, self._complain, clock)
-        self.ports = SipPorts(settings, reactor, ears)
+        self.ports = SipPorts(settings, reactor, ears, client_judge(settings))
         self.hub = UdpHub(reactor)
         self.rtp_ports = UdpPorts(settings.host, settings.rtp_first_port, settings.rtp_last_port, clock)
         self.lines: list[TrunkLine] = []

@@ -17,10 +17,10 @@ from voicemedia.config import Sip
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.flow_wire import Flow, Transmit
 from voicemedia.sip_bridge.framing_wire import PONG, Ping, Stream, read_datagram
+from voicemedia.sip_bridge.hop_wire import address_in, reachable, target_of, transport_of
 from voicemedia.sip_bridge.rate_wire import RateLimit
 from voicemedia.sip_bridge.sip_wire import Request, Response
 from voicemedia.sip_bridge.tls import server_context
-from voicemedia.sip_bridge.uri_wire import Uri
 
 Message = Request | Response
 MARKED: Final = 24 << 2
@@ -30,6 +30,7 @@ BYTES_AT_ONCE: Final = 8192
 "Of signalling read before everybody else has a turn: a dozen messages."
 TRIES: Final = 32
 CONNECTIONS_LIMIT: Final = 2000
+MOST_UNPROVED: Final = 32
 CONNECT_S: Final = 8
 "Well below the 32 s a transaction waits."
 SILENT_S: Final = 3600
@@ -172,11 +173,11 @@ class SipPorts:
         """Send a message, to where it leads."""
         message, flow = transmit.message, transmit.flow
         hop = transmit.hop
-        target = transmit.address if hop is None else _target(hop, flow)
-        transport = flow.transport if hop is None else _transport(hop, flow)
+        target = transmit.address if hop is None else reachable(target_of(hop, flow), flow)
+        transport = flow.transport if hop is None else transport_of(hop, flow)
         if transport != "UDP":
             self._send_connected(message, replace(flow, transport=transport), target)
-        elif _is_address(target[0]):
+        elif address_in(target[0]) is not None:
             self._send_datagram(message, flow, target)
         else:
             self._resolve(message, flow, target)
@@ -252,6 +253,9 @@ class Connection(Protocol):
         self._stream = Stream()
         self._flow: Flow | None = None
         self._waiting: list[tuple[Message, Flow]] = []
+        self._unproved: list[tuple[Message, Flow]] = []
+        "Written before anything came back."
+        self._heard = False
         self._number = 0
         self._idle: Any = None
 
@@ -266,7 +270,13 @@ class Connection(Protocol):
         if self._flow is None:
             self._waiting.append((message, flow))
         elif self.transport is not None:
-            self.transport.write(message.encode())
+            self._write(message, flow)
+
+    def _write(self, message: Message, flow: Flow) -> None:
+        assert self.transport is not None
+        self.transport.write(message.encode())
+        if not self._heard and len(self._unproved) < MOST_UNPROVED:
+            self._unproved.append((message, flow))
 
     def drop(self) -> None:
         """Close it."""
@@ -285,8 +295,8 @@ class Connection(Protocol):
         self.transport.setTcpNoDelay(True)  # type: ignore[attr-defined]
         self._flow = Flow(self.transport_name, ports.local(self.transport_name, self.peer[0]), self.peer, self._number)
         waiting, self._waiting = self._waiting, []
-        for message, _ in waiting:
-            self.transport.write(message.encode())
+        for message, flow in waiting:
+            self._write(message, flow)
         self._idle = ports.reactor.callLater(SILENT_S, self.drop)
 
     def dataReceived(self, data: bytes) -> None:
@@ -295,6 +305,8 @@ class Connection(Protocol):
         if flow is None or self.transport is None:
             return
         self._idle.reset(SILENT_S)
+        self._heard = True
+        self._unproved.clear()
         for item in self._stream.feed(data):
             if isinstance(item, Ping):
                 self.transport.write(PONG)
@@ -312,35 +324,10 @@ class Connection(Protocol):
 
     def _gone(self) -> None:
         self._ports.connections.pop(self._number, None)
-        waiting, self._waiting = self._waiting, []
-        for message, flow in waiting:
+        # A TLS server whose certificate is refused takes what is written, and is gone.
+        lost, self._waiting, self._unproved = [*self._unproved, *self._waiting], [], []
+        for message, flow in lost:
             self._ports.ears.unsent(message, flow)
-
-
-def _target(hop: Uri, flow: Flow) -> tuple[str, int]:
-    """Return where a route leads: host and port, the default port of its transport filled in."""
-    default = 5061 if _transport(hop, flow) == "TLS" else 5060
-    return hop.params.get("maddr") or hop.host.strip("[]"), hop.port or default
-
-
-def _transport(hop: Uri, flow: Flow) -> str:
-    """Return the transport of a route; a URI that names none goes the way the dialog came."""
-    if hop.scheme == "sips":
-        return "TLS"
-    named = (hop.params.get("transport") or "").upper()
-    if named in ("UDP", "TCP", "TLS"):
-        return named
-    return flow.transport
-
-
-def _is_address(host: str) -> bool:
-    for family in (socket.AF_INET, socket.AF_INET6):
-        try:
-            socket.inet_pton(family, host)
-        except OSError:
-            continue
-        return True
-    return False
 
 
 def _prepare(udp: socket.socket) -> None:

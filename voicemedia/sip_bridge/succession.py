@@ -47,7 +47,7 @@ class Succession:
             headers = [("Referred-By", transfer.referred_by)] if transfer.referred_by else []
             if transfer.replaces is not None:
                 headers.append(("Replaces", str(transfer.replaces)))
-            to = Destination(uri, f"<sip:{call.card.ours}@{flow.local}>", tuple(headers))
+            to = Destination(uri, home.own_address(flow), tuple(headers))
             successor = home.agent.dial(to, home.media(call.pair, flow), flow, now_ms)
         except (Unable, WireError) as error:
             self.log.info("call {call}: a transfer is refused: {reason}", call=call.card.call_id, reason=str(error))

@@ -1,15 +1,28 @@
-"""The certificate SIP over TLS is served with."""
+"""TLS of SIP: the certificate we show, and whose we believe."""
 
+import re
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from OpenSSL import SSL
 from twisted.internet.interfaces import IOpenSSLContextFactory
-from twisted.internet.ssl import CertificateOptions
+from twisted.internet.ssl import (
+    Certificate,
+    CertificateOptions,
+    PrivateCertificate,
+    optionsForClientTLS,
+    trustRootFromCertificates,
+)
 from zope.interface import implementer
 
 from voicemedia.config import Sip
 from voicemedia.errors import ConfigError
+
+# Not typed in Twisted.
+_trust: Callable[[list[Certificate]], Any] = trustRootFromCertificates
+_with_key: Callable[[bytes], PrivateCertificate] = PrivateCertificate.loadPEM
+_PEM: Final = re.compile(rb"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def server_context(settings: Sip) -> Any:
@@ -29,6 +42,40 @@ def server_context(settings: Sip) -> Any:
     except SSL.Error as error:
         raise ConfigError(f"sip.certificate: {error}; give a PEM certificate and the key that belongs to it") from error
     return _Context(context)
+
+
+def client_judge(settings: Sip) -> Callable[[str], Any]:
+    """Return what judges a server we connect to, from its name; the server is shown our certificate if we have one.
+
+    :raises ConfigError: the files cannot be read.
+    """
+    options: dict[str, Any] = {}
+    if settings.ca:
+        options["trustRoot"] = _trust(_certificates(settings.ca))
+    if settings.certificate:
+        pem = b"\n".join(_read(key, getattr(settings, key)) for key in ("private_key", "certificate"))
+        try:
+            options["clientCertificate"] = _with_key(pem)
+        except SSL.Error as error:
+            raise ConfigError(f"sip.certificate: {error}; give a PEM certificate and its key") from error
+    return lambda name: optionsForClientTLS(name, **options)
+
+
+def _certificates(path: str) -> list[Certificate]:
+    found = _PEM.findall(_read("ca", path))
+    if not found:
+        raise ConfigError(f"sip.ca: {path}: no certificate in it; give a PEM file")
+    try:
+        return [Certificate.loadPEM(each) for each in found]
+    except SSL.Error as error:
+        raise ConfigError(f"sip.ca: {path}: {error}; give a PEM file") from error
+
+
+def _read(key: str, path: str) -> bytes:
+    try:
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"sip.{key}: {path}: cannot be read; give a readable PEM file") from error
 
 
 @implementer(IOpenSSLContextFactory)

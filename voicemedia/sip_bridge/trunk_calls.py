@@ -229,7 +229,7 @@ class TrunkCalls:
         except CallRefused as refusal:
             raise Unable(refusal.reason, 503) from None
         call_id = self.desk.random(12).hex()
-        from_ = f"<sip:{ours}@{self._ways.host(flow)}>"
+        from_ = self.own_address(flow, ours)
         asserted = (("P-Asserted-Identity", from_),) if self.trunk.asserted else ()
         to = Destination(uri, from_, (*asserted, *headers), call_id)
         try:
@@ -255,6 +255,10 @@ class TrunkCalls:
         self.log.info("trunk {trunk}: call {call} goes out", trunk=self.trunk.name, call=call_id, pii_to=number)
         self.wake()
         return call
+
+    def own_address(self, flow: Flow, ours: str = "") -> str:
+        """Return who calls, as the From of a call of ours has it."""
+        return f"<sip:{ours or self._ours('')}@{self._ways.host(flow)}>"
 
     def _ours(self, wanted: str) -> str:
         """Choose whom we call as.
