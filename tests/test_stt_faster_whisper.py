@@ -1,5 +1,6 @@
-"""Recognizer `faster_whisper`: its child processes, with a stand-in for the library (no model is on this machine)."""
+"""Recognizer `faster_whisper`: its child processes, with a stand-in for the library, then with the library itself."""
 
+import importlib.util
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +17,13 @@ FRAME = b"\x10\x00" * 160
 class Served:
     """A recognizer with children that have the stand-in."""
 
-    def __init__(self, folder: Path, **options: Any) -> None:
+    def __init__(self, folder: Path, library: str = "tests.tiny_whisper_model", **options: Any) -> None:
         from twisted.internet import reactor
 
         self.reactor: Any = reactor
         (folder / "model.bin").touch()
         options = {"model": str(folder), "interim": False, **options}
-        self.recognizer = FasterWhisperRecognizer(Options(**options), reactor, lambda: 0.0, "tests.tiny_whisper_model")
+        self.recognizer = FasterWhisperRecognizer(Options(**options), reactor, lambda: 0.0, library)
         self.notes = Notes()
 
     async def __aenter__(self) -> "Served":
@@ -90,3 +91,22 @@ def test_what_is_missing_is_told_before_anything_is_loaded(tmp_path: Path) -> No
         "",
         "faster-whisper is not installed: pip install 'voicemedia[whisper]'",
     )
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("faster_whisper") is None, reason="faster-whisper (the extra `whisper`) is not installed"
+)
+@in_reactor
+async def test_the_real_library_loads_a_model_and_its_words_have_times(tmp_path: Path) -> None:
+    """The model has the real format; what it says, we have written into it."""
+    from tests.scripted_whisper import write_model
+
+    write_model(tmp_path, "go forward ten meters", end_s=2.0)
+    async with Served(tmp_path, library="faster_whisper") as served:
+        await served.say()
+        final = served.notes.told[-1]
+        assert (final.text, final.language) == ("go forward ten meters", "en")
+        assert final.confidence == pytest.approx(1, abs=1e-3)
+        times = [(word.text, word.start_ms) for word in final.words]
+        assert times == [("go", 0), ("forward", 500), ("ten", 1000), ("meters", 1500)]
+        assert final.words[-1].end_ms == pytest.approx(2000, abs=20)

@@ -1,7 +1,7 @@
 """A stand-in for the library faster-whisper, for tests of the worker's protocol: it recognizes nothing.
 
 Its "model" tells the stretch of stamped sound it was given (see `tests.clouds.ears.stamped`) as two words, in the
-classes' shape that faster-whisper 1.2.1 has. No model of Whisper is on this machine.
+classes' shape that faster-whisper 1.2.1 has.
 """
 
 import os
