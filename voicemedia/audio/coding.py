@@ -63,6 +63,14 @@ class _Flat:
 
     tick_bytes = 1
 
+    __slots__ = (
+        "_conceal",
+        "_good",
+        "_law",
+        "clock_hz",
+        "rate_hz",
+    )
+
     def __init__(self, decode: Callable[[bytes], bytes], clock_hz: int, rate_hz: int) -> None:
         self.clock_hz, self.rate_hz = clock_hz, rate_hz
         concealer = Concealer(rate_hz)
@@ -123,6 +131,16 @@ class _FlatOut:
     """Encodes to a codec of one byte a tick, in payloads of any length."""
 
     clock_hz = 8000
+
+    __slots__ = (
+        "_encode",
+        "_gathered",
+        "_quiet",
+        "_resample",
+        "_silence",
+        "_size",
+        "whole",
+    )
 
     def __init__(self, encode: Callable[[bytes], bytes], rates: tuple[int, int], ptime_ms: int, quiet: bytes) -> None:
         self._encode, self._quiet = encode, quiet

@@ -20,6 +20,11 @@ def silence(rate_hz: int) -> bytes:
 class Framer:
     """Cuts sound into frames. A piece that is exactly one frame passes untouched."""
 
+    __slots__ = (
+        "_rest",
+        "_size",
+    )
+
     def __init__(self, rate_hz: int) -> None:
         self._size = frame_bytes(rate_hz)
         self._rest = b""

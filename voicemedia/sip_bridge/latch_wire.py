@@ -24,6 +24,16 @@ class Latch:
     :ivar latched: it has been decided.
     """
 
+    __slots__ = (
+        "_known",
+        "_until_ms",
+        "_votes",
+        "described",
+        "latched",
+        "rejected",
+        "target",
+    )
+
     def __init__(self, described: Address, known: Callable[[str], bool], now_ms: int) -> None:
         self._known = known
         self.rejected = 0

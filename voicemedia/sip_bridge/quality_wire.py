@@ -15,6 +15,17 @@ class Quality:
     :param cname: our lasting name; says nothing of who or where we are (RFC 7022).
     """
 
+    __slots__ = (
+        "_cname",
+        "_lost_before",
+        "_peer",
+        "_reception",
+        "_ssrc",
+        "due_ms",
+        "round_trip_ms",
+        "sent_hz",
+    )
+
     def __init__(self, ssrc: int, cname: str) -> None:
         self._ssrc, self._cname = ssrc, cname
         self._reception: Reception | None = None

@@ -64,6 +64,34 @@ class RtpLeg:
     log = Logger()
     paces = True
 
+    __slots__ = (
+        "_agreement",
+        "_events",
+        "_frame_bytes",
+        "_hang_up",
+        "_heard_ms",
+        "_hurried",
+        "_keys",
+        "_late",
+        "_link",
+        "_over",
+        "_pair",
+        "_quality",
+        "_receiver",
+        "_room",
+        "_sender",
+        "_shaking",
+        "_tape",
+        "caller",
+        "concealed",
+        "frames_in",
+        "last_message_ms",
+        "lead_ms",
+        "listener",
+        "music",
+        "switching",
+    )
+
     def __init__(
         self,
         caller: Caller,

@@ -23,6 +23,17 @@ class RtpLink:
     :ivar believed: whose sound needs not be asked about any more.
     """
 
+    __slots__ = (
+        "_agreement",
+        "_failed",
+        "_latch",
+        "_metrics",
+        "_pair",
+        "believed",
+        "known",
+        "security",
+    )
+
     def __init__(
         self,
         pair: PortPair,

@@ -37,6 +37,32 @@ class RtpReceiver:
     :ivar codecs: what payload types mean; others are no sound.
     """
 
+    __slots__ = (
+        "_codec",
+        "_concealing",
+        "_deadlines_ms",
+        "_decoding",
+        "_even",
+        "_frame_bytes",
+        "_framer",
+        "_hear",
+        "_jitter",
+        "_noise",
+        "_past",
+        "_quiet",
+        "_resampler",
+        "_smoother",
+        "_streams",
+        "_timeline",
+        "codecs",
+        "concealed_ms",
+        "damaged",
+        "frames",
+        "holes",
+        "idle",
+        "rate_hz",
+    )
+
     def __init__(self, deadlines_ms: tuple[int, int], hear: Callable[[bytes, bool], None]) -> None:
         self._deadlines_ms, self._hear = deadlines_ms, hear
         self.codecs: Mapping[int, Codec] = WELL_KNOWN

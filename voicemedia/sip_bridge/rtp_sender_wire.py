@@ -30,6 +30,31 @@ class RtpSender:
     :ivar marks: numbers of marks whose sound has left, or was taken back; the owner takes them.
     """
 
+    __slots__ = (
+        "_encoding",
+        "_key_began",
+        "_key_type",
+        "_keys",
+        "_marker",
+        "_open",
+        "_origin_ms",
+        "_payload_type",
+        "_pressing",
+        "_queue",
+        "_rest",
+        "_sequence",
+        "_slot_ticks",
+        "_slots",
+        "_timestamp",
+        "frames",
+        "marks",
+        "octets",
+        "packets",
+        "played",
+        "sending",
+        "ssrc",
+    )
+
     def __init__(self, numbers: tuple[int, int, int]) -> None:
         self.ssrc, self._sequence, self._timestamp = numbers
         self._queue: deque[bytes | int] = deque()

@@ -22,6 +22,16 @@ class Security:
     :param identity: ours in handshakes; None: there are none.
     """
 
+    __slots__ = (
+        "_early",
+        "_identity",
+        "_protections",
+        "_sdes",
+        "_sessions",
+        "_terms",
+        "required",
+    )
+
     def __init__(self, identity: Identity | None = None) -> None:
         self._identity = identity
         self.required = False
