@@ -23,7 +23,7 @@ DOUBT: Final = 0.6
 TEMPER: Final = 0.3
 "Power of the likelihoods: neighboring energies err together, and are no 20 or 25 witnesses."
 EACH: Final = 4
-"Of so many Gaussians one is taken: a quarter of the time, and nothing is heard worse."
+"One of so many Gaussians is taken: a quarter of the time, and the same is heard."
 
 
 @cache
