@@ -103,6 +103,20 @@ def test_costs_and_failures_are_in_the_metrics() -> None:
     assert 'voicemedia_stt_route_seconds_total{provider="second",route="/a"} 1.2' in text
 
 
+def test_what_became_of_streams_is_told_by_the_way_in() -> None:
+    clock, metrics = Clock(), Metrics()
+    fates = iter([Fate(300, KILLED), Fate()])
+    recognizers = house(clock, ScriptedRecognizer(clock, name="first", fates=lambda: next(fates), traits=PRICED))
+    metrics.continuity = recognizers.continuity
+    hear(recognizers.of_session("/stt/stream", "first"), clock, "ban bar bas")
+    told = recognizers.continuity()["/stt/stream"]
+    assert (told["renewals"], told["recoveries"], told["lost_ms"]) == (0, 1, 0)
+    assert told["replayed_ms"] >= 300
+    text = metrics.text().decode()
+    assert 'voicemedia_stt_recoveries_total{route="/stt/stream"} 1.0' in text
+    assert 'voicemedia_stt_lost_ms_total{route="/stt/stream"} 0.0' in text
+
+
 def test_sound_is_prepared_once_however_often_streams_are_renewed() -> None:
     clock = Clock()
     fates = iter([Fate(300, KILLED), Fate()])

@@ -91,7 +91,11 @@ def test_a_stream_that_dies_costs_the_session_nothing() -> None:
     desk.manager.create_session("talk", sample_rate=8000)
     desk.manager.start_session("talk")
     desk.send("talk", silence(600) + speak("ban bar bas bat dan"))
-    assert desk.close("talk")["results"]["full_transcript"] == "ban bar bas bat dan"
+    summary = desk.close("talk")
+    assert summary["results"]["full_transcript"] == "ban bar bas bat dan"
+    told = summary["audio_metrics"]
+    assert (told["recoveries"], told["lost_s"], told["skipped_silence_s"]) == (1, 0, 0)
+    assert told["replayed_s"] > 0
 
 
 def test_a_name_is_used_once_at_a_time() -> None:

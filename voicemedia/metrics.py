@@ -56,6 +56,14 @@ RECOGNIZED: Final = (
     ("cost_usd", "stt_cost_usd", "What that costs by the configured rates, in US dollars."),
 )
 "Key of what `recognizers` gives, the counter it becomes, and what that counts."
+CONTINUED: Final = (
+    ("renewals", "stt_renewals", "Streams replaced because of their age, by route."),
+    ("recoveries", "stt_recoveries", "Streams replaced because they failed, ended or stalled."),
+    ("replayed_ms", "stt_replayed_ms", "Sound that went to more than one stream."),
+    ("dropped_ms", "stt_skipped_silence_ms", "Silence left out to catch up with a slow provider."),
+    ("lost_ms", "stt_lost_ms", "Sound that was too old to be heard again when its stream failed."),
+)
+"The same for what `continuity` gives."
 CHARGED: Final = (
     ("seconds", "stt_route_seconds", "Sound paid for, by route; the streaming API and `grpc` are routes here."),
     ("cost_usd", "stt_route_cost_usd", "What that costs by the configured rates, in US dollars."),
@@ -132,6 +140,7 @@ class Metrics:
         "calls_ended",
         "calls_refused",
         "calls_started",
+        "continuity",
         "costs",
         "frames_concealed",
         "frames_dropped",
@@ -174,6 +183,8 @@ class Metrics:
         "Asked at each scrape: what each recognizer has done and cost."
         self.costs: Callable[[], Mapping[str, Mapping[str, Mapping[str, float]]]] = dict
         "Asked at each scrape: what each has cost, by the way in."
+        self.continuity: Callable[[], Mapping[str, Mapping[str, int]]] = dict
+        "Asked at each scrape: how often streams were replaced, and what that cost, by the way in."
         self.voices: Callable[[], Mapping[str, Mapping[str, Any]]] = dict
         "Asked at each scrape: how voices that have deputies fared."
         self.history: Callable[[], Mapping[str, int]] = dict
@@ -285,6 +296,9 @@ class Metrics:
                 for provider, each in account.items()
             }
             yield _labeled(name, what, ("route", "provider"), charges)
+        for key, name, what in CONTINUED:
+            by_route = {path: each[key] for path, each in self.continuity().items()}
+            yield _labeled(name, what, ("route",), by_route)
         yield _labeled("stt_failures", "Streams that failed, by code.", ("provider", "code"), failures)
 
     def _of_voices(self) -> Iterator[Metric]:

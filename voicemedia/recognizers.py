@@ -11,6 +11,7 @@ from voicemedia.interfaces import Hearing, Provider, Recognition, Recognizer, Tr
 from voicemedia.stt.failover import Place
 from voicemedia.stt.prepared import PreparedRecognizer
 from voicemedia.stt.renewing import RenewingRecognizer
+from voicemedia.stt.stretches import Tally
 
 
 class Recognizers:
@@ -19,6 +20,7 @@ class Recognizers:
     def __init__(self, providers: Mapping[tuple[str, str], Provider], reactor: Any) -> None:
         self.providers, self._reactor = providers, reactor
         self._accounts: dict[str, Account] = {}
+        self._tallies: dict[str, Tally] = {}
         self.places = {
             name: Place(cast(Recognizer, provider), name=name)
             for (kind, name), provider in providers.items()
@@ -41,6 +43,7 @@ class Recognizers:
         front = first if len(places) == 1 and isinstance(first, PreparedRecognizer) else None
         account = self._accounts.setdefault(path, Account())
         renewing = RenewingRecognizer(places, self._reactor, account=account, bare=front is not None)
+        renewing.tally = self._tallies.setdefault(path, renewing.tally)
         return cast(Recognizer, front.in_front_of(cast(Recognizer, renewing)) if front else renewing)
 
     def read(self) -> dict[str, dict[str, object]]:
@@ -50,6 +53,10 @@ class Recognizers:
     def costs(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return what each recognizer has cost, by the way in: a route's path, the streaming API's, `grpc`."""
         return {path: account.read() for path, account in self._accounts.items()}
+
+    def continuity(self) -> dict[str, dict[str, int]]:
+        """Return how often streams were replaced and what sound that cost, by the way in."""
+        return {path: tally.read() for path, tally in self._tallies.items()}
 
 
 class Alone:

@@ -81,6 +81,7 @@ class MediaServer(MultiService):
         self._voices = Voices(self._providers, reactor)
         self.metrics.recognizers = self._recognizers.read
         self.metrics.costs = self._recognizers.costs
+        self.metrics.continuity = self._recognizers.continuity
         self.metrics.voices = self._voices.read
         if self.history is not None:
             self.metrics.history = self.history.writer.read

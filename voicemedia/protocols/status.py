@@ -53,6 +53,9 @@ class Recognizers(Protocol):
     def costs(self) -> Mapping[str, Any]:
         """Return what each has cost, by the way in."""
 
+    def continuity(self) -> Mapping[str, Any]:
+        """Return how often streams were replaced, by the way in."""
+
 
 @dataclass(frozen=True)
 class World:
@@ -116,6 +119,7 @@ def stats(world: World) -> dict[str, object]:
         },
         "recognizers": world.recognizers.read() if world.recognizers else {},
         "costs": world.recognizers.costs() if world.recognizers else {},
+        "continuity": world.recognizers.continuity() if world.recognizers else {},
         "voices": metrics.voices(),
         "history": metrics.history(),
         "turns": metrics.turns,

@@ -47,6 +47,8 @@ class RenewingRecognizer:
         self.lineup = Lineup(places, reactor.seconds, account, bare=bare)
         self.name = "+".join(place.name for place in places)
         self.patience = patience or Patience()
+        self.tally = Tally()
+        "What happened to all callers that have gone."
         self.live: dict[RenewingRecognition, int] = {}
         "All that listen, and when it is whose turn to look at the time."
         self._reactor = reactor
@@ -189,6 +191,7 @@ class RenewingRecognition:
         if self in self._recognizer.live:
             del self._recognizer.live[self]
             self._core.close()
+            self._recognizer.tally.add(self.tally)
         self.attempts.forget()
         self._fire_finished()
 

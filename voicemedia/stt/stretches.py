@@ -55,6 +55,18 @@ class Tally:
     final_ms: list[float] = field(default_factory=list)
     "From each endpoint to its final."
 
+    def add(self, other: "Tally") -> None:
+        """Add what happened to another, but for its times."""
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+    def read(self) -> dict[str, int]:
+        """Return what was renewed, recovered, replayed, left out and lost."""
+        return {name: getattr(self, name) for name in COUNTED}
+
+
+COUNTED: Final = ("renewals", "recoveries", "replayed_ms", "dropped_ms", "lost_ms")
+
 
 NOTHING: Final = Transcript("", final=False)
 

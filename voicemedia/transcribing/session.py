@@ -384,8 +384,9 @@ class Session:
     def _close(self, reason: str) -> None:
         """Say goodbye; nothing is said after it."""
         for ear in self._ears:
-            # A recognition over streams that are renewed keeps an account of them.
-            self.totals.renewals += getattr(getattr(ear.recognition, "tally", None), "renewals", 0)
+            # A recognition over streams that are renewed counts what became of them.
+            if (tally := getattr(ear.recognition, "tally", None)) is not None:
+                self.totals.continuity.update(tally.read())
             ear.close()
         self._ears.clear()
         summary = self.totals.summary(reason, self._setting.time_of_day(), self._setting.clock() - self.last_audio_ms)

@@ -1,5 +1,6 @@
 """What one session adds up to: its text, its confidence, its summary."""
 
+from collections import Counter
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -30,7 +31,8 @@ class Totals:
         self.latencies_ms: list[float] = []
         self.accounts: list[Account] = []
         "Of recognitions that keep one and have ended."
-        self.renewals = 0
+        self.continuity: Counter[str] = Counter()
+        "Of recognitions that have ended: how often streams were replaced, and the sound that cost, in ms."
         self._chunks = self._bytes = 0
         self.text = ""
         "Everything that is final."
@@ -99,7 +101,7 @@ class Totals:
                 "provider": self.wish.provider,
                 "language": self.wish.language,
                 "sample_rate": self.wish.rate_hz,
-                "renewal_count": self.renewals,
+                "renewal_count": self.continuity["renewals"],
                 "total_chunks_sent": self._chunks,
                 "total_bytes_sent": self._bytes,
                 "time_since_last_audio": round(since_audio_ms / 1000, 3),
@@ -123,6 +125,10 @@ class Totals:
                 "audio_s": round(self.heard_ms / 1000, 3),
                 "dropped_s": round(self.dropped_ms / 1000, 3),
                 "concealed_s": round(self.concealed_ms / 1000, 3),
+                "recoveries": self.continuity["recoveries"],
+                "replayed_s": round(self.continuity["replayed_ms"] / 1000, 3),
+                "skipped_silence_s": round(self.continuity["dropped_ms"] / 1000, 3),
+                "lost_s": round(self.continuity["lost_ms"] / 1000, 3),
                 "errors": self.complaints,
                 "latency_ms": percentiles(self.latencies_ms),
                 "cost_usd": round(self.cost_usd, 6),
