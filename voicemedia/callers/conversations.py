@@ -90,6 +90,7 @@ class CarrierConversation(Conversation):
         self.call = CarrierCall(dialect, plan)
         self.told = Told(reactor, to, call_id)
         self.title = f"{to.url} as {dialect.name}, {plan.packet_ms} ms packets, call {call_id}"
+        self.details = {"call_id": call_id}
         self._line = CarrierLine(reactor, self.call, self.turn_over)
 
     async def _dial(self) -> None:
@@ -104,6 +105,7 @@ class SipConversation(Conversation):
         self.call = SipCall(plan)
         self.told = Told(reactor, to, wish.call_id)
         self.title = f"{wish.to} as sip, {plan.packet_ms} ms packets, call {wish.call_id}"
+        self.details = {"call_id": wish.call_id}
         self._line = SipLine(reactor, self.call, wish, self.turn_over)
 
     async def _dial(self) -> None:
