@@ -62,7 +62,10 @@ def faults() -> Bar:
     """Run the sessions whose streams die."""
     command = [sys.executable, "-m", "pytest", "-q", FAULTS, "-k", "whatever_ends_a_stream", "-p", "no:cacheprovider"]
     ran = subprocess.run(command, cwd=HERE.parent, stdout=subprocess.PIPE, text=True)
-    return Bar(FAULTS_BAR, ran.stdout.strip().rpartition("\n")[2] or "failed", ran.returncode == 0)
+    if ran.returncode:
+        return Bar(FAULTS_BAR, "failed", False)
+    # So quiet, pytest writes a dot for each and no sentence.
+    return Bar(FAULTS_BAR, f"{ran.stdout.partition('[')[0].count('.')} kinds, all equal", True)
 
 
 def section(told: list[tuple[Part, str]], bars: list[Bar], setting: str) -> Iterator[str]:
