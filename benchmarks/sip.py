@@ -182,11 +182,13 @@ class Findings:
     peer_us: list[float]
     held: Outcome
     left: Left
+    load_1m: float
+    "Before: other work takes our caches, and with them every second us."
 
 
 def measure(args: argparse.Namespace, folder: Path) -> Findings:
     """Run everything; takes some minutes."""
-    costs, peers = [], []
+    costs, peers, load_1m = [], [], os.getloadavg()[0]
     for number in range(RUNS):
         _tell(f"run {number + 1} of {RUNS}: {args.calls} calls")
         with sipp_uas(folder) as peer:
@@ -200,7 +202,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Findings:
         _tell(f"{args.many} calls")
         # As many a second as before: transactions live on for 32 s, and their room is kept for the next.
         left = left_by(server, folder, args.many, args.rate)
-    return Findings(costs, peers, held, left)
+    return Findings(costs, peers, held, left, load_1m)
 
 
 def page(found: Findings, args: argparse.Namespace) -> str:
@@ -210,7 +212,7 @@ def page(found: Findings, args: argparse.Namespace) -> str:
         "# SIP signalling",
         "",
         f"Measured by `python -m benchmarks.sip` on {datetime.date.today().isoformat()}: SIPp's `uac`,",
-        f"{args.rate} calls a second, {RUNS} runs of {args.calls} calls, one core.",
+        f"{args.rate} calls a second, {RUNS} runs of {args.calls} calls, one core, load {found.load_1m:.1f} before.",
         "",
         "| callee | CPU for a call, us (median) | runs |",
         "|---|---|---|",

@@ -82,6 +82,7 @@ class RtpLeg:
         "_sender",
         "_shaking",
         "_tape",
+        "_totals",
         "caller",
         "concealed",
         "frames_in",
@@ -123,6 +124,8 @@ class RtpLeg:
         self._quality = Quality(self._sender.ssrc, f"voicemedia@{caller.stream_id or 'leg'}")
         self._hurried, self._over, self._late = False, False, 0
         self.frames_in = self.concealed = 0
+        self._totals: Mapping[str, int] | None = None
+        "Once it is over: metrics, log and history ask for them."
         room.hub.add(pair.rtp, self._take)
         room.hub.add(pair.rtcp, self._take_rtcp)
 
@@ -156,6 +159,9 @@ class RtpLeg:
     def _choose_rate(self, codec: Codec) -> None:
         """Take the rate of the first codec for the whole call, whatever is agreed on later."""
         rate_hz = NARROW_HZ if codec.rate_hz == NARROW_HZ else WIDE_HZ
+        if rate_hz == self.caller.rate_hz:
+            # As made: most calls are narrow, and to begin anew is 3 % of what one costs.
+            return
         self.caller = replace(self.caller, rate_hz=rate_hz)
         self._frame_bytes = frame_bytes(rate_hz)
         self._receiver.begin(rate_hz)
@@ -185,7 +191,8 @@ class RtpLeg:
         self._room.ports.take_back(self._pair)
         self._receiver.end()
         self._count_late()
-        self._room.metrics.quality(self.caller.route, self.totals())
+        self._totals = self.totals()
+        self._room.metrics.quality(self.caller.route, self._totals)
         listener = self.listener
         if listener is None:
             return
@@ -354,6 +361,8 @@ class RtpLeg:
 
     def totals(self) -> Mapping[str, int]:
         """Return what came and went."""
+        if self._totals is not None:
+            return self._totals
         received, late, duplicate, reordered, _ = self._receiver.counts()
         return {
             "packets_in": received,
