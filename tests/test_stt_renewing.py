@@ -222,6 +222,23 @@ def test_a_wrong_key_fails_over_at_once_and_is_the_operators_to_mend() -> None:
     assert len(refusing.listened) == 1
 
 
+def test_a_recognizer_of_another_language_is_the_last_to_take_over() -> None:
+    clock = Clock()
+    first = ScriptedRecognizer(clock, name="first", traits=STREAMING, fates=lambda: Fate(50, REFUSED), pause_ms=0)
+    english, french = (ScriptedRecognizer(clock, name=name, traits=STREAMING, pause_ms=0) for name in ("en", "fr"))
+    vars(english)["languages"], vars(french)["languages"] = ("en-US",), ("fr-FR", "auto")
+    room = Room(first, english, french, clock=clock)
+    room.recognition.expect(Expected(language="fr-CA"))
+    room.say("ban bar")
+    room.wait(1)
+    assert room.owner.finals == ["ban bar"]
+    assert (len(english.listened), len(french.listened)) == (0, 1)
+    room.recognition.expect(Expected(language="en"))
+    room.say("bas")
+    room.wait(1)
+    assert (room.owner.finals[-1], len(english.listened)) == ("bas", 1)
+
+
 def test_a_provider_that_fails_often_is_left_alone_and_then_probed() -> None:
     clock = Clock()
     failing = [True]

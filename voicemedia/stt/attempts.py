@@ -7,6 +7,7 @@ from voicemedia.account import Account
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import FRAME_MS, Expected, Hearing, Recognition, Traits, Transcript
 from voicemedia.stt.failover import Lineup, Place
+from voicemedia.stt.spoken import hears
 from voicemedia.stt.stretches import Stream
 
 
@@ -123,7 +124,9 @@ class Attempts:
             self._failed(place, why)
 
     def _candidates(self) -> list[Place]:
-        return [place for place in self._lineup.candidates() if place not in self._refused]
+        """List who is worth a try, the best first; who does not hear the caller's language comes last of all."""
+        candidates = [place for place in self._lineup.candidates() if place not in self._refused]
+        return sorted(candidates, key=lambda place: not hears(place.languages, self._expected.language))
 
     def _failed(self, place: Place, why: ProviderError) -> None:
         if not why.retryable:

@@ -20,6 +20,8 @@ class Place:
         "Its name in logs and statistics."
         self.breaker = Breaker(trip or Trip())
         self.traits: Traits = getattr(recognizer, "traits", Traits())
+        self.languages: tuple[str, ...] = getattr(recognizer, "languages", ())
+        "Those it says it hears."
         self.streams = 0
         "Streams opened."
         self.failures: Counter[str] = Counter()

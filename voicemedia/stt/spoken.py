@@ -31,6 +31,11 @@ GOOGLE: Final = {
 "cloud.google.com/speech-to-text/docs, languages: the region meant where a session names none."
 
 
+def hears(spoken: tuple[str, ...], wanted: str) -> bool:
+    """Tell whether a recognizer that lists these languages hears one; none listed: it does not say, and may."""
+    return not spoken or wanted in ("", "auto") or wanted.split("-")[0] in {code.split("-")[0] for code in spoken}
+
+
 def first(language: str, spoken: tuple[str, ...]) -> tuple[str, ...]:
     """Put the configured language, which is what a session falls back to, in front; the model finds out any of them."""
     spoken = (*spoken, "auto")
