@@ -175,6 +175,24 @@ def test_a_carrier_that_sends_nothing_while_its_caller_is_silent_is_silent(tmp_p
     assert right.tobytes() == heard
 
 
+@pytest.mark.parametrize("ppm", [-200, 200])
+def test_a_caller_whose_clock_is_not_ours_is_where_he_was_after_minutes(tmp_path: Path, ppm: int) -> None:
+    house = recording_house(tmp_path, Route("/still", agent="repeat", stt="none", tts="none"))
+    peer = house.call("/still")
+    packets, word = 4 * 60 * 50, encode_mulaw(wave(20))
+    for number in range(packets):
+        peer.media(word if number == packets - 10 else b"\xff" * 160)
+        if number == packets - 10:
+            said_s = house.reactor.seconds()
+        house.reactor.advance(0.02 * (1 + ppm / 1e6))
+    peer.stop()
+    house.pass_ms(1500)
+    _, left, _ = the_recording(tmp_path)
+    assert abs(np.flatnonzero(left)[0] - said_s * 8000) <= 2
+    # Uncorrected he would be 48 ms off.
+    assert abs(said_s * 8000 - (packets - 10) * 160) > 300
+
+
 def streaming_page(house: House) -> Page:
     return Page(house, "sessionId=S1&stream=1")
 

@@ -5,12 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from twisted.internet.defer import Deferred
 
 from tests.in_reactor import in_reactor
 from tests.recordings import Samples, files, place_of, the_recording
 from tests.sip_house import PCMA_SILENCE, Telephone, bridge_of, pause, serving, until
-from tests.test_calls_out import TOKEN, Client
+from tests.test_calls_out import TOKEN, Client, address, calling
 from voicemedia.audio.g711 import decode_alaw, encode_alaw
+from voicemedia.audio.wav import write_wav
 from voicemedia.config import Calls, Recording, Trunk
 from voicemedia.sip_bridge.rtp_wire import read_rtp
 
@@ -29,15 +31,32 @@ def recorded(folder: Path) -> Callable[[], bool]:
     return lambda: bool(files(folder)) and files(folder)[0].stat().st_size == 44 + 4 * len(the_recording(folder)[1])
 
 
-def as_sent(phone: Telephone) -> tuple[Samples, int]:
-    """Draw what the telephone got on the time line of the timestamps; and where its first packet lies."""
+def as_sent(phone: Telephone) -> Samples:
+    """Draw what the telephone got on the time line of the timestamps."""
     packets = [read_rtp(datagram) for datagram in phone.sound.got]
     first = packets[0].timestamp
     places = [(packet.timestamp - first) % 2**32 for packet in packets]
     line = np.zeros(max(places) + 160, "<i2")
     for place, packet in zip(places, packets, strict=True):
         line[place : place + 160] = np.frombuffer(decode_alaw(packet.payload), "<i2")
-    return line, first
+    return line
+
+
+def is_what_was_sent(right: Samples, sent: Samples) -> bool:
+    """Tell whether our side is, but for A-law, what the telephone got, to the sample."""
+    ours = through_alaw(right)
+    loud_sent, loud_here = (np.flatnonzero(np.abs(line.astype(int)) > 1000) for line in (sent, ours))
+    shift = int(loud_here[0] - loud_sent[0])
+    # Packets are sent from the answer on, recorded for as long as the call is.
+    here, there = ours[max(0, shift) :], sent[max(0, -shift) :]
+    both = min(len(here), len(there))
+    assert both > 8000
+    # A-law has no silence, but two samples next to it.
+    return bool((np.abs(here[:both].astype(int) - there[:both]) <= 16).all())
+
+
+def through_alaw(line: Samples) -> Samples:
+    return np.frombuffer(decode_alaw(encode_alaw(line.tobytes())), "<i2")
 
 
 @in_reactor
@@ -49,7 +68,7 @@ async def test_both_sides_of_a_sip_call_are_recorded_to_the_sample(tmp_path: Pat
         await phone.talk(said)
         await pause(0.2)
         await phone.hang_up()
-        sent, _ = as_sent(phone)
+        sent = as_sent(phone)
         await phone.close()
         await until(lambda: not bridge_of(server).lines[0].calls.live)
         await until(recorded(tmp_path))
@@ -59,14 +78,85 @@ async def test_both_sides_of_a_sip_call_are_recorded_to_the_sample(tmp_path: Pat
     begins = place_of(decode_alaw(b"".join(said)), left)
     assert begins >= 0
     # What he was sent, as our numbers have it: it is the same line, but for A-law.
-    through_alaw = np.frombuffer(decode_alaw(encode_alaw(right.tobytes())), "<i2")
-    loud_sent, loud_here = (np.flatnonzero(np.abs(line.astype(int)) > 1000) for line in (sent, through_alaw))
-    shift = loud_here[0] - loud_sent[0]
-    aligned = through_alaw[max(0, shift) : shift + len(sent)]
-    assert np.array_equal(aligned[1000:], sent[max(0, -shift) :][1000 : len(aligned)])
+    assert is_what_was_sent(right, sent)
     # And the echo comes after the voice, a slot or two later.
-    at = place_of(decode_alaw(said[0]), through_alaw)
+    at = place_of(decode_alaw(said[0]), through_alaw(right))
     assert 0 <= at - begins <= 60 * 8
+
+
+@in_reactor
+async def test_what_an_interruption_has_cut_was_not_sent_and_is_not_recorded(tmp_path: Path) -> None:
+    scripted = "tests.scripted_talk"
+    trunk = Trunk("test", agent="repeat", stt=scripted, tts=scripted)
+    async with serving(trunk, recording=Recording(enabled=True, folder=str(tmp_path))) as server:
+        phone = Telephone(server)
+        await phone.call()
+        # The greeting takes 1.6 s.
+        await phone.talk([PCMA_SILENCE] * 30)
+        (call,) = server.switchboard
+        await phone.talk([*noise(1, 30), *[PCMA_SILENCE] * 50])
+        assert call.diary.read()[0]["interrupted"]
+        await phone.hang_up()
+        sent = as_sent(phone)
+        await phone.close()
+        await until(lambda: not bridge_of(server).lines[0].calls.live)
+        await until(recorded(tmp_path))
+    _, left, right = the_recording(tmp_path)
+    assert is_what_was_sent(right, sent)
+    assert place_of(decode_alaw(b"".join(noise(1, 30))), left) >= 0
+
+
+@in_reactor
+async def test_what_was_lost_on_the_way_leaves_all_else_in_its_place(tmp_path: Path) -> None:
+    async with serving(ECHO, recording=Recording(enabled=True, folder=str(tmp_path))) as server:
+        phone = Telephone(server)
+        await phone.call()
+        said = noise(1, 100)
+        for number, packet in enumerate(said):
+            if number % 10 == 7:
+                phone._sequence, phone._timestamp = phone._sequence + 1, phone._timestamp + 160
+                await pause(0.02)
+            else:
+                await phone.talk([packet])
+        await phone.hang_up()
+        await phone.close()
+        await until(lambda: not bridge_of(server).lines[0].calls.live)
+        await until(recorded(tmp_path))
+    _, left, _ = the_recording(tmp_path)
+    # Behind a hole the first 4 ms are cross-faded.
+    places = {
+        place_of(decode_alaw(packet)[64:], left) - 32 - 160 * number
+        for number, packet in enumerate(said)
+        if number % 10 != 7
+    }
+    assert len(places) == 1
+
+
+@in_reactor
+async def test_music_on_hold_is_recorded_as_it_was_sent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CALLS_TOKEN", TOKEN)
+    music = np.random.default_rng(5).integers(-9000, 9000, 8000).astype("<i2").tobytes()
+    (tmp_path / "music.wav").write_bytes(write_wav(music, 8000))
+    settings = Recording(enabled=True, folder=str(tmp_path / "recordings"))
+    async with calling(recording=settings, hold_music=str(tmp_path / "music.wav")) as (server, client, phone):
+        call = await client.place(address(phone))
+        await phone.take()
+        await until(lambda: len(server.switchboard) == 1)
+        held = Deferred.fromCoroutine(client.ask("POST", f"/{call['id']}/hold"))
+        await until(lambda: len(phone.requests("INVITE")) == 2)
+        phone.reply(phone.requests("INVITE")[1], "200 OK", phone.sdp(direction="recvonly", version=2))
+        assert (await held)[0] == 200
+        await pause(1.5)
+        await client.ask("DELETE", f"/{call['id']}")
+        await until(lambda: phone.requests("BYE"))
+        phone.agree(phone.requests("BYE")[0])
+        sent = as_sent(phone)
+        await until(lambda: not len(server.switchboard))
+        await until(recorded(tmp_path / "recordings"))
+    _, left, right = the_recording(tmp_path / "recordings")
+    assert not left.any()
+    assert is_what_was_sent(right, sent)
+    assert place_of(decode_alaw(encode_alaw(music[:8000])), through_alaw(right)) >= 0
 
 
 @in_reactor
@@ -88,10 +178,8 @@ async def test_a_pause_of_a_sip_call_is_silence_on_both_sides(tmp_path: Path) ->
         await until(recorded(tmp_path))
     _, left, right = the_recording(tmp_path)
     for line in (left, right):
-        through_alaw = np.frombuffer(decode_alaw(encode_alaw(line.tobytes())), "<i2")
-        heard = [
-            sum(place_of(decode_alaw(packet), through_alaw) >= 0 for packet in noise(seed, 60)) for seed in (1, 2, 3)
-        ]
+        coded = through_alaw(line)
+        heard = [sum(place_of(decode_alaw(packet), coded) >= 0 for packet in noise(seed, 60)) for seed in (1, 2, 3)]
         assert heard[0] >= 55 and heard[2] >= 55
         assert heard[1] <= 5
 
