@@ -15,7 +15,7 @@ from tests.sip_house import ECHO, PCMA_SILENCE, Socket, Telephone, bridge_of, pa
 from voicemedia.audio.g711 import encode_alaw
 from voicemedia.config import Trunk
 from voicemedia.service import MediaServer
-from voicemedia.sip_bridge.rtcp_wire import Bye, Report, read_rtcp
+from voicemedia.sip_bridge.rtcp_wire import Bye, Report, read_rtcp, write_rtcp
 from voicemedia.sip_bridge.rtp_wire import Packet, read_rtp
 from voicemedia.sip_bridge.telephone_event_wire import press
 
@@ -151,6 +151,22 @@ async def test_a_caller_whose_sound_stays_away_is_hung_up() -> None:
         assert "Q.850;cause=102" in caller.requests("BYE")[0].replace(" ", "")
         caller.agree(caller.requests("BYE")[0])
         assert server.switchboard.ended_by == {"peer_vanished": 1}
+
+
+@in_reactor
+async def test_a_caller_who_is_silent_on_purpose_is_there_as_long_as_its_reports_come() -> None:
+    async with serving(no_rtp_s=1) as server, phone(server) as caller:
+        await caller.call()
+        await caller.talk(tone(5))
+        caller.say(bytes([60]), kind=13)
+        report = write_rtcp(Report(caller.ssrc))
+        for _ in range(8):
+            await pause(0.2)
+            caller.reports.transport.write(report, (caller.sound_to[0], caller.sound_to[1] + 1))  # type: ignore[union-attr]
+        assert len(server.switchboard) == 1
+        assert server.metrics.frames_concealed == 0 and server.metrics.frames_in > 60
+        await until(lambda: caller.requests("BYE"))
+        caller.agree(caller.requests("BYE")[0])
 
 
 @in_reactor

@@ -294,7 +294,11 @@ class RtpLeg:
     def _read_rtcp(self, datagram: bytes, source: tuple[Any, ...], port: int) -> None:
         if self._link.known(source[0]):
             datagram = self._link.security.unprotect(datagram, port, rtcp=True)
-            self._quality.take_rtcp(datagram, self._room.clock())
+            now_ms = self._room.clock()
+            self._quality.take_rtcp(datagram, now_ms)
+            if self._receiver.quiet:
+                # Who is silent on purpose may be so for long; its reports show that it is there.
+                self._heard_ms = self.last_message_ms = now_ms
 
     def _bug(self) -> None:
         self.log.failure("call {call}: lost to a bug", call=self.caller.call_id)

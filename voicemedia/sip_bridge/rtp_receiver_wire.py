@@ -186,6 +186,11 @@ class RtpReceiver:
         self._noise.describe(packet.payload)
         self._quiet, self.idle = (position, now_ms), False
 
+    @property
+    def quiet(self) -> bool:
+        """Whether the peer has said that it is silent on purpose."""
+        return self._quiet is not None
+
     def passed(self, packet: Packet) -> None:
         """Take note of a packet without sound, such as a key."""
         self._timeline.passed(packet)
