@@ -25,10 +25,14 @@ Block = NDArray[np.float64]
 
 
 class Concealer:
-    """Makes up lost sound of one stream."""
+    """Makes up lost sound of one stream.
 
-    def __init__(self, rate_hz: int) -> None:
-        self._rate_hz = rate_hz
+    :param full_ms: how long the repeated sound keeps its level.
+    :param mute_ms: when it has faded to silence.
+    """
+
+    def __init__(self, rate_hz: int, full_ms: int = FULL_MS, mute_ms: int = MUTE_MS) -> None:
+        self._rate_hz, self._full_ms, self._mute_ms = rate_hz, full_ms, mute_ms
         self._recent: deque[bytes] = deque(maxlen=REMEMBERED)
         self._period: Block | None = None
         "What is being repeated; None outside of a hole."
@@ -82,7 +86,7 @@ class Concealer:
         assert self._period is not None
         places = np.arange(self._made, self._made + samples)
         self._made += samples
-        full, mute, seam = self._samples(FULL_MS), self._samples(MUTE_MS), self._samples(RETURN_MS)
+        full, mute, seam = self._samples(self._full_ms), self._samples(self._mute_ms), self._samples(RETURN_MS)
         gain = np.clip((mute - places) / (mute - full), 0.0, 1.0)
         led = self._step * np.clip(1 - places / seam, 0.0, 1.0)
         return np.asarray(gain * (self._period[places % len(self._period)] + led))
