@@ -12,10 +12,11 @@ from typing import Final
 from pylibsrtp import Session
 
 FRAME_S: Final = 0.02
+CLOCK_HZ: Final = 8000
 SLICES: Final = 20
 "Milliseconds among which the streams are spread."
 _HEADER: Final = struct.Struct("!BBHII")
-_SEEN: Final = struct.Struct("!HII")
+_SEEN: Final = struct.Struct("!II")
 SILENCE: Final = b"\xd5" * 160
 
 
@@ -26,7 +27,7 @@ class Echo:
     sent: int = 0
     received: int = 0
     arrivals: dict[int, "array[float]"] = field(default_factory=dict)
-    "Of each source: when its packets came, less 20 ms for each before it."
+    "Of each source: when its packets came, less their place on its own clock."
 
     def late_ms(self, share: float) -> float:
         """Return how late packets came against the earliest of their stream, at a quantile."""
@@ -85,14 +86,14 @@ class Load:
         receive, seen, arrivals, now = self._socket.recv, _SEEN.unpack_from, echo.arrivals, time.perf_counter()
         try:
             while True:
-                sequence, _, ssrc = seen(receive(2048), 2)
+                timestamp, ssrc = seen(receive(2048), 4)
                 echo.received += 1
                 times = arrivals.get(ssrc)
                 if times is None:
-                    arrivals[ssrc] = times = array("d", (float(sequence), now))
+                    arrivals[ssrc] = times = array("d", (float(timestamp), now))
                     continue
-                # The first entry is the number of the first packet, until the end.
-                times.append(now - FRAME_S * ((sequence - int(times[0])) & 0xFFFF))
+                # The first entry is the time of the first packet, until the end.
+                times.append(now - ((timestamp - int(times[0])) & 0xFFFFFFFF) / CLOCK_HZ)
         except BlockingIOError:
             return
 
