@@ -14,6 +14,7 @@ from tests.databases import Server, postgres, sqlite
 from tests.in_reactor import in_reactor
 from voicemedia.history.databases import Away, Database, Refused, migrate, version
 from voicemedia.history.postgres import Postgres
+from voicemedia.history.records import Answered, Ended
 from voicemedia.history.schema import MIGRATIONS
 from voicemedia.history.sqlite import SQLite
 
@@ -97,6 +98,18 @@ async def test_a_transaction_is_all_or_nothing(make: Make) -> None:
     assert await database.read(COUNT) == [(2,)]
     await database.write([insert(3)])
     assert await database.read(COUNT) == [(3,)]
+    await database.close()
+
+
+@in_reactor
+async def test_the_totals_of_a_call_are_kept_and_those_of_an_unknown_one_are_not(make: Make) -> None:
+    database = await ready(make)
+    answered = Answered("S", 1, "C")
+    for totals in ({"frames_in": 1, "late": 2**40}, {"frames_in": 250}, {}):
+        ended = [Ended("S", 2, call, "caller_hung_up", 1, totals) for call in ("C", "nobody's")]
+        await database.write([*answered.statements(), *(each for one in ended for each in one.statements())])
+    rows = await database.read(("SELECT call_id, name, total FROM call_totals ORDER BY name", ()))
+    assert rows == [("C", "frames_in", 250), ("C", "late", 2**40)]
     await database.close()
 
 
