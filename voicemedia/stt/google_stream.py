@@ -20,6 +20,7 @@ from google.cloud.speech_v2.services.speech.transports import SpeechGrpcAsyncIOT
 from google.cloud.speech_v2.types import cloud_speech as cs
 from google.oauth2 import service_account
 from google.protobuf.duration_pb2 import Duration
+from google.protobuf.message import DecodeError
 
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Expected, Transcript, Word
@@ -208,9 +209,7 @@ class Channel:
     def __init__(self, channel: Any) -> None:
         self._channel = channel
         self.streams = 0
-        self.open_stream = channel.stream_stream(
-            METHOD, request_serializer=None, response_deserializer=_Response.FromString
-        )
+        self.open_stream = channel.stream_stream(METHOD, request_serializer=None, response_deserializer=None)
 
     async def close(self) -> None:
         """Close the connection."""
@@ -265,18 +264,18 @@ class GoogleStream:
     async def _live(self, call: Any) -> None:
         error: ProviderError | None = None
         try:
-            while (response := await call.read()) is not grpc.aio.EOF:
-                if response is None:
-                    # grpc.aio has logged what it could not parse, and goes on.
-                    raise grpc.aio.UsageError("a response that is no protobuf")
-                self.thread.tell_reactor(self.listener.responded, *read_response(response))
+            # The first time it waits for the stream to be there; what it calls beneath is all that is needed then.
+            octets, read = await call.read(), call._cython_call.receive_serialized_message
+            while octets is not grpc.aio.EOF:
+                self.thread.tell_reactor(self.listener.responded, *read_response(_Response.FromString(octets)))
+                octets = await read()
             code = await call.code()
             if code is not grpc.StatusCode.OK:
                 error = failure_of(code.name, await call.details())
         except grpc.aio.AioRpcError as failed:
             error = failure_of(failed.code().name, failed.details() or "")
-        except grpc.aio.UsageError as broken:
-            error = ProviderError(str(broken), code="internal")
+        except DecodeError:
+            error = ProviderError("a response that is no protobuf", code="internal")
         finally:
             # The task refers to us by its last traceback.
             self._task = None
