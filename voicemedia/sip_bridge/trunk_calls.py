@@ -140,6 +140,7 @@ class TrunkCalls:
             return
         caller = caller_of(sip, self.trunk.name, self.desk.route, self._callers.rewrite)
         card = self._card(caller.call_id, "inbound", caller.number, caller.to)
+        card.agent = self.trunk.agent
         call = TrunkCall(sip, self, pair, caller, card)
         self._add(call)
         media = self.media(pair, sip.flow)
