@@ -191,6 +191,22 @@ def test_lost_packets_leave_holes_in_the_numbers() -> None:
     assert brain.seen[-1]["event"] == "stop"
 
 
+def test_the_same_recording_loses_the_same_packets_however_long_the_caller_waits() -> None:
+    def arrived(seed: int, wait_ms: float) -> set[int]:
+        brain = AnswerBrain()
+        bad = Impairments(loss=0.3, seed=seed)
+        manners = Manners(answer_timeout_ms=2000, quiet_ms=500, wait_greeting_ms=wait_ms)
+        call = smartflo(utterance(), manners=manners, impairments=bad)
+        (_, turn) = converse(call, brain)
+        begun = (turn.speech_start_ms - 100) / 20
+        return {int(message["media"]["chunk"]) - int(begun) for message in brain.seen if message["event"] == "media"}
+
+    spoken = set(range(1, 700 // 20 + 1))
+    assert arrived(3, 1003.0) & spoken == arrived(3, 2517.0) & spoken
+    assert arrived(3, 1003.0) & spoken != arrived(4, 1003.0) & spoken
+    assert len(arrived(3, 1003.0) & spoken) < len(spoken)
+
+
 def test_twilio_has_its_own_small_differences() -> None:
     brain = AnswerBrain()
     identity = new_identity(parameters={"a": "b"})

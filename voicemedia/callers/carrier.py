@@ -36,7 +36,7 @@ class CarrierCall:
         self._sequence = 0
         self._chunk = 0
         self._turns_over: list[Turn] = []
-        self.script = Script(list(plan.lines), plan.manners)
+        self.script = Script(list(plan.lines), plan.manners, packet_ms=plan.packet_ms)
         self.playback = Playback()
         self.faults: Counter[str] = Counter()
         "Rules of the carrier the server broke, and how often."
@@ -130,6 +130,7 @@ class CarrierCall:
 
     def _speak(self, now_ms: float) -> None:
         ulaw = self.script.mouth.take(self._packet_ms * SAMPLES_PER_MS)
+        self._network.scene(self.script.mouth.begun)
         timestamp_ms = self._chunk * self._packet_ms
         self._chunk += 1
         self._network.send(self._dialect.media(self._next(), self._chunk, timestamp_ms, ulaw), now_ms)

@@ -1,4 +1,4 @@
-"""A bad network between the carrier and the server, with a seed: the same call twice suffers the same."""
+"""A bad network between the carrier and the server, with a seed: what is said twice suffers the same."""
 
 import heapq
 import random
@@ -37,19 +37,32 @@ class Network(Generic[P]):
     def __init__(self, impairments: Impairments, packet_ms: float) -> None:
         self._impairments = impairments
         self._overtaken_ms = packet_ms * 1.5
-        self._chance = random.Random(impairments.seed)
-        # Draws of their own, so that they change nothing about the fates there were before them.
-        self._stalls = random.Random(f"stalls {impairments.seed}")
         self._losing = False
         self._began_ms: float | None = None
         self._latest_ms = 0.0
         self._under_way: list[tuple[float, int, P]] = []
         self._count = 0
         self.lost = 0
+        self._begin(0)
 
     @property
     def empty(self) -> bool:
         return not self._under_way
+
+    def scene(self, number: int) -> None:
+        """Say which utterance goes by: the same one suffers the same, whenever it is said in the call.
+
+        :param number: 0 before the first.
+        """
+        if number != self._scene:
+            self._begin(number)
+
+    def _begin(self, scene: int) -> None:
+        seed = self._impairments.seed
+        self._scene = scene
+        self._chance = random.Random(f"{seed} {scene}" if scene else seed)
+        # Draws of their own, so that they change nothing about the fates there were before them.
+        self._stalls = random.Random(f"stalls {seed} {scene}" if scene else f"stalls {seed}")
 
     def send(self, packet: P, now_ms: float) -> None:
         """Put a packet on its way."""

@@ -6,6 +6,7 @@ Without I/O and without a clock of its own: it is told what is heard and what ti
 from collections import deque
 from dataclasses import dataclass
 from enum import Enum
+from math import ceil
 from typing import Final
 
 from voicemedia.callers.sound import ULAW, Form, Utterance
@@ -87,16 +88,22 @@ class Turn:
 class Mouth:
     """What leaves the caller's telephone: an utterance while there is one, silence otherwise."""
 
-    def __init__(self, form: Form = ULAW) -> None:
+    def __init__(self, form: Form = ULAW, packet_ms: int = 1) -> None:
         self._form = form
+        self._packet_ms = packet_ms
         self._said: list[tuple[int, bytes]] = []
         "Where in `spoken` it begins, in bytes, and what is said."
+        self.begun = 0
+        "How many utterances have begun to leave."
         self.spoken = bytearray()
         "All that has left the telephone."
 
-    def say(self, utterance: Utterance, at_ms: float) -> None:
-        at = int(at_ms * self._form.samples_per_ms) * self._form.width
+    def say(self, utterance: Utterance, at_ms: float) -> float:
+        """Speak from the first packet on that begins then or later; return when that is."""
+        begin_ms = ceil(at_ms / self._packet_ms) * self._packet_ms
+        at = begin_ms * self._form.samples_per_ms * self._form.width
         self._said.append((at, self._form.said(utterance)))
+        return begin_ms
 
     def take(self, samples: int) -> bytes:
         """Take the next piece of the time line."""
@@ -108,6 +115,7 @@ class Mouth:
             first = max(said_at, start)
             last = min(said_at + len(sound), end)
             if first < last:
+                self.begun += first == said_at
                 piece[first - start : last - start] = sound[first - said_at : last - said_at]
         self._said = [(said_at, sound) for said_at, sound in self._said if said_at + len(sound) > end]
         self.spoken += piece
@@ -125,7 +133,7 @@ class Stage(Enum):
 class Script:
     """Leads the caller through the lines; gives each finished turn back once."""
 
-    def __init__(self, lines: list[Line], manners: Manners, form: Form = ULAW) -> None:
+    def __init__(self, lines: list[Line], manners: Manners, form: Form = ULAW, packet_ms: int = 1) -> None:
         self._lines = deque(lines)
         self._manners = manners
         self._quiet_from_ms = 0.0
@@ -136,7 +144,7 @@ class Script:
         self._typed: deque[tuple[float, str]] = deque()
         self._interrupts = False
         "The agent was talking when the caller began."
-        self.mouth = Mouth(form)
+        self.mouth = Mouth(form, packet_ms)
         self.stage = Stage.GREETING
         self.turn = Turn(None, 0.0, 0.0, 0.0)
 
@@ -255,8 +263,8 @@ class Script:
             self._keys.extend(zip(times_ms, line.keys, strict=True))
             self.turn = Turn(line, now_ms, times_ms[0], times_ms[-1])
         else:
-            self.mouth.say(line, now_ms)
-            self.turn = Turn(line, now_ms, now_ms + line.voice_start_ms, now_ms + line.voice_end_ms)
+            began_ms = self.mouth.say(line, now_ms)
+            self.turn = Turn(line, now_ms, began_ms + line.voice_start_ms, began_ms + line.voice_end_ms)
 
 
 def _due(waiting: deque[tuple[float, str]], now_ms: float) -> list[str]:

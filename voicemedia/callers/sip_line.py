@@ -82,7 +82,7 @@ class SipCall:
     def __init__(self, plan: CallPlan) -> None:
         self._packet_ms = plan.packet_ms
         self._network: Network[bytes] = Network(plan.impairments, plan.packet_ms)
-        self.script = Script(list(plan.lines), plan.manners)
+        self.script = Script(list(plan.lines), plan.manners, packet_ms=plan.packet_ms)
         self.playback = Playback()
         self.faults: Counter[str] = Counter()
         self.received: Counter[str] = Counter()
@@ -158,6 +158,7 @@ class SipCall:
 
     def _speak(self, agreement: Agreement, now_ms: float) -> None:
         ulaw = self.script.mouth.take(self._packet_ms * SAMPLES_PER_MS)
+        self._network.scene(self.script.mouth.begun)
         assert self._encoding is not None
         for payload, ticks in self._encoding.feed(decode_mulaw(ulaw)):
             self._send(agreement.send_type, self._timestamp, payload, not self.packets_sent, now_ms)
