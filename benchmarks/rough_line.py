@@ -9,6 +9,7 @@ PocketSphinx with its full language model.
 
 import argparse
 import datetime
+import shutil
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -90,6 +91,9 @@ def main() -> int:
     parser.add_argument("--seeds", type=int, default=5, help="disturbed calls of each sentence (5)")
     parser.add_argument("--output", type=Path, metavar="FILE")
     args = parser.parse_args()
+    if shutil.which("flite") is None:
+        print("nothing is measured: flite is not installed (apt-get install flite)", file=sys.stderr)
+        return 0
     spoken = speech(args.speech)
     decoder = Decoder(samprate=16000, loglevel="FATAL", fwdflat=False, bestpath=False)
     results = [measure(codec, spoken, args.seeds, decoder) for codec in NUMBERS]
