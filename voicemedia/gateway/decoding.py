@@ -3,13 +3,14 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from voicemedia.audio.coding import FULL_MS, MUTE_MS
 from voicemedia.audio.conceal import Concealer
 from voicemedia.audio.g711 import decode_alaw, decode_l16, decode_mulaw
 from voicemedia.audio.opus import OpusDecoder
 from voicemedia.gateway.segment_wire import OPUS_PACKET_MS, Format
 
 LOST_MAX_MS: Final = 1000
-"Of a longer hole in the sound only so much is given to the recognizer; what is made up is silence after 60 ms."
+"Of a longer hole in the sound only so much is given to the recognizer; what is made up is silence after 120 ms."
 
 
 class Decoder(Protocol):
@@ -33,7 +34,7 @@ class SampleDecoder:
 
     def __init__(self, rate_hz: int, decode: Callable[[bytes], bytes]) -> None:
         self.rate_hz, self._decode = rate_hz, decode
-        self._concealer = Concealer(rate_hz)
+        self._concealer = Concealer(rate_hz, FULL_MS, MUTE_MS)
         self._usual = 0
         "Length of the last segment, decoded."
 
@@ -55,7 +56,7 @@ class SegmentDecoder(OpusDecoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self._concealer = Concealer(self.rate_hz)
+        self._concealer = Concealer(self.rate_hz, FULL_MS, MUTE_MS)
 
     def decode(self, payload: bytes) -> bytes:
         """Decode one packet; an empty one (silence not sent, RFC 7587 section 3.1.3) is as long as the last.
