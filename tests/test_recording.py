@@ -490,6 +490,17 @@ def test_a_server_that_stops_writes_what_is_there(tmp_path: Path) -> None:
     assert len(the_recording(tmp_path)[1]) > 1400 * 8
 
 
+def test_a_disk_that_hangs_holds_up_no_server_that_stops(tmp_path: Path) -> None:
+    house = recording_house(tmp_path, aside=Disk())
+    house.call().talk(1500)
+    with Log() as log:
+        stopped = house.server.stopService()
+        for _ in range(90):
+            house.pass_ms(1000, 100)
+    assert stopped.called
+    assert len(log.of("did not take the end of recordings")) == 1
+
+
 def test_recordings_older_than_the_history_are_deleted(tmp_path: Path) -> None:
     old, young = (tmp_path / day / "x.wav" for day in ("1970-01-01", "1970-01-02"))
     for path, age_days in ((old, 91), (young, 89)):

@@ -27,10 +27,12 @@ from voicemedia.recording.wav_file import WavFile
 
 file, law = WavFile(Path(sys.argv[1]), 8000, law=len(sys.argv) > 2), 0
 for start in range(0, 1 << 40, 777):
-    for side in (1, 0):
-        pcm = (np.arange(start, start + 777) % 251 * 100 + side).astype("<i2").tobytes()
-        file.put(Piece(side, start, 777, pcm))
-    file.extend(start + 777)
+    sounds = [(np.arange(start, start + 777) % 251 * 100 + side).astype("<i2").tobytes() for side in (0, 1)]
+    if start % 2:
+        file.write([Piece(1, start, 777, sounds[1])], start)
+        file.write([Piece(0, start, 777, sounds[0])], start + 777)
+    else:
+        file.write([Piece(side, start, 777, sounds[side]) for side in (1, 0)], start + 777)
 """
 
 
@@ -50,18 +52,20 @@ def path(tmp_path: Path) -> Path:
 @pytest.mark.parametrize("seed", range(5))
 def test_pieces_in_any_order_come_out_where_they_belong(path: Path, seed: int) -> None:
     random, sheet = Random(seed), np.zeros((2, 20_000), "<i2")
-    file, told = WavFile(path, RATE_HZ), 0
+    file, told, waiting = WavFile(path, RATE_HZ), 0, list[Piece]()
     for _ in range(40):
         side, position, samples = random.randrange(2), random.randrange(19_000), random.randrange(1, 1000)
         pcm = noise(random, samples) if random.random() < 0.8 else None
-        file.put(Piece(side, position, samples, pcm))
+        waiting.append(Piece(side, position, samples, pcm))
         sheet[side, position : position + samples] = 0 if pcm is None else np.frombuffer(pcm, "<i2")
         if random.random() < 0.3:
             told = max(told, random.randrange(20_000))
-            file.extend(told)
+            file.write(waiting, told)
+            waiting.clear()
             rate_hz, left, right = sides(path)
             assert rate_hz == RATE_HZ
             assert np.array_equal([left, right], sheet[:, :told])
+    file.write(waiting, told)
     file.finish(20_000)
     assert np.array_equal(sides(path)[1:], sheet)
     assert path.stat().st_size == 44 + 4 * 20_000
@@ -69,17 +73,16 @@ def test_pieces_in_any_order_come_out_where_they_belong(path: Path, seed: int) -
 
 def test_what_lies_behind_the_end_is_cut_off(path: Path) -> None:
     file = WavFile(path, RATE_HZ)
-    file.put(sound(RIGHT, 0, b"\1\0" * 1000))
+    file.write([sound(RIGHT, 0, b"\1\0" * 1000)], 0)
     file.finish(300)
     assert len(sides(path)[2]) == 300
     assert path.stat().st_size == 44 + 4 * 300
 
 
-def test_long_silence_is_written_in_blocks(path: Path) -> None:
+def test_what_is_long_is_written_in_blocks(path: Path) -> None:
     file = WavFile(path, RATE_HZ)
-    file.put(sound(LEFT, 0, b"\1\0" * 100_000))
-    file.put(sound(RIGHT, 0, b"\2\0" * 100_000))
-    file.put(Piece(LEFT, 1000, 1 << 40, None))
+    both = [sound(LEFT, 0, b"\1\0" * 100_000), sound(RIGHT, 0, b"\2\0" * 100_000)]
+    file.write([*both, Piece(LEFT, 1000, 1 << 40, None)], 0)
     file.finish(200_000)
     _, left, right = sides(path)
     assert list(np.flatnonzero(left)) == list(range(1000))
@@ -123,7 +126,7 @@ def test_sox_reads_both_formats(path: Path, tmp_path: Path) -> None:
     law = tmp_path / "law.wav"
     for at, is_law in ((path, False), (law, True)):
         file = WavFile(at, RATE_HZ, law=is_law)
-        file.put(sound(RIGHT, 500, pcm))
+        file.write([sound(RIGHT, 500, pcm)], 0)
         file.finish(9000)
     options = ("-t", "-c", "-r", "-s", "-e")
     assert told_by_soxi(path, *options) == ["wav", "2", "8000", "9000", "Signed Integer PCM"]
@@ -143,7 +146,7 @@ def test_sox_reads_both_formats(path: Path, tmp_path: Path) -> None:
 def test_ffmpegs_libraries_read_it(path: Path, law: bool) -> None:
     av = pytest.importorskip("av", reason="the extra opus is not installed")
     file = WavFile(path, RATE_HZ, law=law)
-    file.put(sound(LEFT, 0, noise(Random(1), 8000)))
+    file.write([sound(LEFT, 0, noise(Random(1), 8000))], 0)
     file.finish(8000)
     with av.open(str(path)) as container:
         (stream,) = container.streams.audio
@@ -172,8 +175,8 @@ def test_a_process_killed_at_any_instant_leaves_a_file_that_can_be_read(tmp_path
 def test_python_reads_pcm_while_it_is_written(path: Path) -> None:
     file = WavFile(path, RATE_HZ)
     for second in range(1, 4):
-        file.put(sound(LEFT, (second - 1) * RATE_HZ, b"\1\0" * RATE_HZ))
+        file.write([sound(LEFT, (second - 1) * RATE_HZ, b"\1\0" * RATE_HZ)], (second - 1) * RATE_HZ)
         with wave.open(str(path)) as reader:
             assert reader.getnframes() == (second - 1) * RATE_HZ
-        file.extend(second * RATE_HZ)
+        file.write((), second * RATE_HZ)
     file.finish(3 * RATE_HZ)

@@ -65,10 +65,8 @@ class Files:
                 raise OSError(FULL)
             if file is None:
                 file = self._open[work.path] = WavFile(work.path, work.rate_hz, law=self._law)
-            for piece in work.pieces:
-                file.put(piece)
-                written += _sound(piece)
-            file.extend(work.samples)
+            file.write(work.pieces, work.samples)
+            written = sum(map(_sound, work.pieces))
         except OSError as error:
             trouble = error.strerror or str(error)
         if work.over:

@@ -23,8 +23,8 @@ from voicemedia.interfaces import Caller
 from voicemedia.recording.files import Done, Files, remove_old
 from voicemedia.recording.tape import Tape
 
-SLOT_S: Final = 0.1
-SLOTS: Final = 10
+SLOT_S: Final = 0.25
+SLOTS: Final = 4
 "Every call has one of them: the reactor shall not stop for all calls together."
 SWEEP_S: Final = 24 * 3600
 STOP_S: Final = 5
@@ -80,7 +80,10 @@ class Recorder:
             await self._in_time(self._writing)
         if self._tapes:
             await self._in_time(self._flush(list(self._tapes)))
-        self._thread.stop()
+        if self._writing is None:
+            self._thread.stop()
+        else:
+            self.log.error("the disk did not take the end of recordings in {patience_s} s", patience_s=STOP_S)
 
     async def _in_time(self, writing: Deferred[None]) -> None:
         waiting: Deferred[None] = Deferred()

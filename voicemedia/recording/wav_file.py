@@ -8,6 +8,7 @@ is there. All methods block; they belong to one thread.
 import audioop
 import os
 import struct
+from collections.abc import Iterator, Sequence
 from errno import EEXIST
 from pathlib import Path
 from typing import Final
@@ -19,7 +20,7 @@ from voicemedia.audio.wav import MU_LAW, PCM
 
 SIDES: Final = 2
 BLOCK: Final = 1 << 15
-"Samples of silence written at once."
+"Samples written at once."
 FILE_MODE: Final = 0o600
 FOLDER_MODE: Final = 0o700
 
@@ -53,24 +54,15 @@ class WavFile:
             unborn.unlink(missing_ok=True)
             raise
 
-    def put(self, piece: Piece) -> None:
-        """Write sound or silence where it belongs, beside what the other side says there.
+    def write(self, pieces: Sequence[Piece], samples: int) -> None:
+        """Write sound and silence where it belongs, in this order, beside what the other side says there.
+
+        The file then is at least `samples` long, and its head tells so.
 
         :raises OSError: the disk does not take it.
         """
-        if piece.pcm is not None:
-            self._merge(piece.side, piece.position, piece.pcm)
-            return
-        # Silence behind the end comes by itself.
-        end = min(piece.position + piece.samples, self.samples)
-        for at in range(piece.position, end, BLOCK):
-            self._merge(piece.side, at, bytes(2 * min(BLOCK, end - at)))
-
-    def extend(self, samples: int) -> None:
-        """Let the file be at least so long, with silence, and its head tell so.
-
-        :raises OSError: the disk does not take it.
-        """
+        for start, end, group in _together(pieces, samples, self.samples):
+            self._merge(start, end, group)
         self._fill(samples)
         self._tell(samples)
 
@@ -80,7 +72,7 @@ class WavFile:
         :raises OSError: the disk does not take it; it is closed all the same.
         """
         try:
-            self.extend(samples)
+            self.write((), samples)
             if self.samples > samples:
                 self._tell(samples)
                 os.ftruncate(self._file, self._start + samples * self._width)
@@ -90,17 +82,24 @@ class WavFile:
 
     # --- inside ---
 
-    def _merge(self, side: int, position: int, pcm: bytes) -> None:
-        self._fill(position)
-        sound = np.frombuffer(audioop.lin2ulaw(pcm, 2), np.uint8) if self._law else np.frombuffer(pcm, "<i2")
-        both = np.full(SIDES * len(sound), self._silence[0], sound.dtype)
-        overlap = min(self.samples - position, len(sound))
+    def _merge(self, start: int, end: int, pieces: Sequence[Piece]) -> None:
+        """Write pieces that lie between two positions, in one go."""
+        self._fill(start)
+        both = np.full((end - start, SIDES), self._silence[0], np.uint8 if self._law else "<i2")
+        overlap = min(self.samples, end) - start
         if overlap > 0:
-            there = os.pread(self._file, overlap * self._width, self._start + position * self._width)
-            both[: SIDES * overlap] = np.frombuffer(there, sound.dtype)
-        both[side::SIDES] = sound
-        _write(self._file, both.tobytes(), self._start + position * self._width)
-        self.samples = max(self.samples, position + len(sound))
+            there = os.pread(self._file, overlap * self._width, self._start + start * self._width)
+            both[:overlap] = np.frombuffer(there, both.dtype).reshape(-1, SIDES)
+        for piece in pieces:
+            at = piece.position - start
+            both[at : at + piece.samples, piece.side] = self._coded(piece)
+        _write(self._file, both.tobytes(), self._start + start * self._width)
+        self.samples = max(self.samples, end)
+
+    def _coded(self, piece: Piece) -> "int | np.ndarray[tuple[int], np.dtype[np.integer]]":
+        if piece.pcm is None:
+            return self._silence[0]
+        return np.frombuffer(audioop.lin2ulaw(piece.pcm, 2), np.uint8) if self._law else np.frombuffer(piece.pcm, "<i2")
 
     def _fill(self, samples: int) -> None:
         """Write silence up to a position."""
@@ -123,6 +122,29 @@ class WavFile:
             chunks = struct.pack("<4sI16sH4sII", b"fmt ", 18, form, 0, b"fact", 4, samples)
         riff = 4 + len(chunks) + 8 + octets
         return struct.pack("<4sI4s", b"RIFF", riff, b"WAVE") + chunks + struct.pack("<4sI", b"data", octets)
+
+
+def _together(pieces: Sequence[Piece], samples: int, written: int) -> Iterator[tuple[int, int, Sequence[Piece]]]:
+    """Yield what is written in one go: all there is, as a rule, from its first position to its last."""
+    if not pieces:
+        return
+    start = min(piece.position for piece in pieces)
+    end = max(samples, *(piece.position + piece.samples for piece in pieces))
+    if end - start <= BLOCK:
+        yield start, end, pieces
+        return
+    for piece in pieces:
+        yield from _blocks(piece, written)
+        written = max(written, piece.position + piece.samples if piece.pcm is not None else 0)
+
+
+def _blocks(piece: Piece, written: int) -> Iterator[tuple[int, int, Sequence[Piece]]]:
+    """Cut a long piece; silence behind the end comes by itself."""
+    end = piece.position + piece.samples
+    for at in range(piece.position, end if piece.pcm is not None else min(end, written), BLOCK):
+        count = min(BLOCK, end - at)
+        pcm = piece.pcm[2 * (at - piece.position) :][: 2 * count] if piece.pcm is not None else None
+        yield at, at + count, (Piece(piece.side, at, count, pcm),)
 
 
 def _write(file: int, octets: bytes, at: int) -> None:
