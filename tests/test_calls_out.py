@@ -151,13 +151,14 @@ async def test_a_call_nobody_takes_says_why(answer: str, extra: str, cause: int)
         assert not bridge_of(server).rtp_ports.lent and not server.switchboard.total
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize(("transport", "host"), [("udp", "127.0.0.1"), ("tcp", "127.0.0.1"), ("udp", "::1")])
 @in_reactor
-async def test_two_servers_call_each_other(transport: str) -> None:
-    async with serving() as other:
-        at = f"127.0.0.1:{bridge_of(other).ports.port}"
+async def test_two_servers_call_each_other(transport: str, host: str) -> None:
+    async with serving(host=host) as other:
+        at = f"[{host}]" if ":" in host else host
+        at = f"{at}:{bridge_of(other).ports.port}"
         trunk = msgspec.structs.replace(OUT, server=at, transport=transport, probe_s=30)
-        async with calling(trunk) as (server, client, _):
+        async with calling(trunk, host=host) as (server, client, _):
             await until(lambda: bridge_of(server).lines[0].server.address)
             call = await client.place("+91 98000 00001")
             await until(lambda: len(server.switchboard) == len(other.switchboard) == 1)
