@@ -3,18 +3,18 @@
 from collections.abc import Mapping
 
 import pytest
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from voicemedia.agent import diet
 from voicemedia.errors import ConfigError
 from voicemedia.interfaces import Caller, Expected, Goodbye, Said
 from voicemedia.past import Day, Food, Past
+from voicemedia.switching import Unswitched
 
 NINE_UTC = 9 * 3600
 
 
-class Floor:
+class Floor(Unswitched):
     """Records the reply in the order it was given."""
 
     def __init__(self) -> None:
@@ -32,9 +32,6 @@ class Floor:
 
     def hang_up(self) -> None:
         self.events.append(("hang up", None))
-
-    def transfer(self, target: str) -> Deferred[None]:
-        raise AssertionError
 
     def words(self) -> str:
         return " ".join(str(text) for _, text in self.events)

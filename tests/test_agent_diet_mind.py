@@ -21,6 +21,7 @@ from voicemedia.agent.diet_table import State
 from voicemedia.agent.model import Prompt, ToolCall
 from voicemedia.errors import ConfigError, ProviderError, WireError
 from voicemedia.interfaces import Expected, Said
+from voicemedia.switching import Unswitched
 
 
 class FakeModel:
@@ -57,7 +58,7 @@ class FakeModel:
             self.done.callback(None)
 
 
-class Floor:
+class Floor(Unswitched):
     def __init__(self) -> None:
         self.said: list[str] = []
         self.expected: list[Expected] = []
@@ -74,9 +75,6 @@ class Floor:
 
     def hang_up(self) -> None:
         self.hung_up = True
-
-    def transfer(self, target: str) -> Deferred[None]:
-        raise AssertionError
 
 
 class Talk:

@@ -1,15 +1,15 @@
 """Agent `echo`: each frame of the caller comes back, on the floor held last, until the call is over."""
 
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from voicemedia.agent import echo
 from voicemedia.interfaces import Agent, Caller, Conversation, Expected, Goodbye, Said
+from voicemedia.switching import Unswitched
 
 CALLER = Caller("CA1", "smartflo", 8000)
 
 
-class Floor:
+class Floor(Unswitched):
     """Records what is played; speech is none of echo's."""
 
     def __init__(self) -> None:
@@ -25,9 +25,6 @@ class Floor:
         raise AssertionError(expected)
 
     def hang_up(self) -> None:
-        raise AssertionError
-
-    def transfer(self, target: str) -> Deferred[None]:
         raise AssertionError
 
 

@@ -19,12 +19,13 @@ from voicemedia.agent.model import Line
 from voicemedia.errors import ConfigError, ProviderError, Unable
 from voicemedia.interfaces import Caller, Expected, Said
 from voicemedia.past import Day, Food, Past, PastTurn
+from voicemedia.switching import Unswitched
 
 ANSWER = "Good choice. Two eggs have 140 calories. Anything else?"
 SENTENCES = ["Good choice.", "Two eggs have 140 calories.", "Anything else?"]
 
 
-class Floor:
+class Floor(Unswitched):
     """Records what is said."""
 
     def __init__(self) -> None:
@@ -46,9 +47,6 @@ class Floor:
     def hang_up(self) -> None:
         self.hung_up = True
 
-    def transfer(self, target: str) -> Deferred[None]:
-        return fail(Unable("this line cannot transfer calls"))
-
 
 class TransferringFloor(Floor):
     """A floor of a line that can transfer."""
@@ -56,12 +54,16 @@ class TransferringFloor(Floor):
     def __init__(self) -> None:
         super().__init__()
         self.transferred: list[str] = []
+        self.pressed = ""
 
     def transfer(self, target: str) -> Deferred[None]:
         if target == "+1":
             return fail(Unable("busy"))
         self.transferred.append(target)
         return succeed(None)
+
+    def press(self, keys: str) -> None:
+        self.pressed += keys
 
 
 class Talk:
@@ -364,6 +366,24 @@ async def test_the_model_is_told_what_came_of_a_transfer(floor: type[Floor], to:
         assert given.said == ["One moment."]
         if isinstance(given, TransferringFloor):
             assert given.transferred == []
+
+
+PRESSED = [
+    (TransferringFloor, "The keys have been pressed."),
+    (Floor, "No keys were pressed: this line takes no keys."),
+]
+
+
+@pytest.mark.parametrize(("floor", "told"), PRESSED)
+@in_reactor
+async def test_the_model_presses_keys_where_the_line_takes_some(floor: type[Floor], told: str) -> None:
+    call: Answer = {"name": "press", "arguments": {"keys": "12#"}}
+    async with Talk(openai, call, "Let us see.", tools=("press",)) as talk:
+        given = await talk.ask("press one two hash", floor())
+        assert talk.cloud.asked[1]["messages"][-1]["content"] == told
+        assert given.said == ["Let us see."]
+        if isinstance(given, TransferringFloor):
+            assert given.pressed == "12#"
 
 
 @BOTH

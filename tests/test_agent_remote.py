@@ -21,12 +21,13 @@ from tests.in_reactor import in_reactor
 from voicemedia.agent import remote, remote_wire
 from voicemedia.errors import ProviderError, Unable, WireError
 from voicemedia.interfaces import Caller, Expected, Goodbye, Said
+from voicemedia.switching import Unswitched
 
 CALLER = Caller("C1", "fake", 8000, route="/fake", number="+4930", parameters={"first_name": "Asha"})
 EXAMPLE = Path(__file__).parent.parent / "examples" / "agent.mjs"
 
 
-class Floor:
+class Floor(Unswitched):
     def __init__(self) -> None:
         self.events: list[str] = []
 

@@ -2,14 +2,14 @@
 
 import msgspec
 import pytest
-from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from voicemedia.agent import repeat
 from voicemedia.interfaces import Caller, Conversation, Expected, Said
+from voicemedia.switching import Unswitched
 
 
-class Floor:
+class Floor(Unswitched):
     """Records what is said and expected."""
 
     def __init__(self) -> None:
@@ -27,9 +27,6 @@ class Floor:
         self.expected.append(expected)
 
     def hang_up(self) -> None:
-        raise AssertionError
-
-    def transfer(self, target: str) -> Deferred[None]:
         raise AssertionError
 
 

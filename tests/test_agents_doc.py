@@ -5,11 +5,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from twisted.internet.defer import Deferred
 
 from voicemedia.agent.diet_reading import Intent
 from voicemedia.agent.diet_table import KEYS, SCRIPT, State
 from voicemedia.interfaces import Caller, Expected, Said
+from voicemedia.switching import Unswitched
 
 TEXT = (Path(__file__).parent.parent / "docs" / "agents.md").read_text(encoding="utf-8")
 ARROWS = [
@@ -17,7 +17,7 @@ ARROWS = [
 ]
 
 
-class Floor:
+class Floor(Unswitched):
     """Records what is said."""
 
     def __init__(self) -> None:
@@ -34,9 +34,6 @@ class Floor:
 
     def hang_up(self) -> None:
         self.events.append("hangs up")
-
-    def transfer(self, target: str) -> Deferred[None]:
-        raise AssertionError
 
 
 def test_the_example_agent_holds_a_conversation() -> None:

@@ -35,7 +35,7 @@ SHARED = {
 
 MAY_IMPORT: dict[str, set[str]] = {
     "errors": set(),
-    "interfaces": {"errors", "diary"},
+    "interfaces": {"errors", "diary", "switching"},
     "following": {"interfaces", "diary", "past"},
     "switching": {"interfaces", "errors"},
     "taping": {"interfaces"},

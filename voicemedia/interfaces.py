@@ -13,6 +13,7 @@ from twisted.internet.defer import Deferred
 
 from voicemedia.diary import Turn
 from voicemedia.errors import ProviderError
+from voicemedia.switching import Switching
 
 FRAME_MS: Final = 20
 
@@ -312,8 +313,8 @@ class Said:
     confidence: float = 0.0
 
 
-class Floor(Protocol):
-    """The right to speak, given for one reply. Once taken away (barge-in), its methods do nothing."""
+class Floor(Switching, Protocol):
+    """The right to speak, and to act once all said was heard, for one reply. Taken away, its methods do nothing."""
 
     def say(self, text: str, *, interruptible: bool = True) -> None:
         """Say one sentence after those already said."""
@@ -326,9 +327,6 @@ class Floor(Protocol):
 
     def hang_up(self) -> None:
         """End the call once everything said has been heard."""
-
-    def transfer(self, target: str) -> Deferred[None]:
-        """Connect the caller with somebody else once everything said has been heard; fails with `Unable`."""
 
 
 class Conversation(Protocol):

@@ -3,12 +3,14 @@
 Some legs can (SIP), most cannot. An agent asks its floor, which asks the leg: `transfer`, `hold`, `resume`, `press`.
 """
 
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from twisted.internet.defer import Deferred, fail
 
 from voicemedia.errors import Unable
-from voicemedia.interfaces import Leg
+
+if TYPE_CHECKING:
+    from voicemedia.interfaces import Leg
 
 
 class Switching(Protocol):
@@ -54,7 +56,7 @@ class Unswitched:
 UNSWITCHED: Final = Unswitched()
 
 
-def switching_of(leg: Leg) -> Switching:
+def switching_of(leg: "Leg") -> Switching:
     """Find what can be done with a leg's caller."""
     switching: Switching = getattr(leg, "switching", None) or UNSWITCHED
     return switching

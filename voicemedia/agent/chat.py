@@ -32,6 +32,17 @@ HANG_UP: Final = Tool(
     "hang_up", "End the call, after your goodbye has been heard.", {"type": "object", "properties": {}}
 )
 
+PRESS: Final = Tool(
+    "press",
+    "Press telephone keys towards the other end, for instance to get through its menu.",
+    {
+        "type": "object",
+        "properties": {"keys": {"type": "string", "pattern": "^[0-9*#A-D]+$"}},
+        "required": ["keys"],
+    },
+)
+TOOLS: Final = ("hang_up", "transfer", "press", "log_food")
+
 
 class ChatOptions(ModelOptions, frozen=True, forbid_unknown_fields=True):
     """What the operator may set of a conversation."""
@@ -41,7 +52,7 @@ class ChatOptions(ModelOptions, frozen=True, forbid_unknown_fields=True):
     greeting: str = "Hello, how can I help you?"
     "The first sentence; empty: the model writes one."
     tools: tuple[str, ...] = ("hang_up",)
-    "What the model may do: `hang_up`, `transfer`, `log_food`."
+    "What the model may do: `hang_up`, `transfer`, `press`, `log_food`."
     transfer_to: Mapping[str, str] = {}
     "Whom the model may transfer to: name and number."
     phrases: tuple[str, ...] = ()
@@ -49,8 +60,8 @@ class ChatOptions(ModelOptions, frozen=True, forbid_unknown_fields=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if unknown := set(self.tools) - {"hang_up", "transfer", "log_food"}:
-            raise ValueError(f"tools: unknown {', '.join(sorted(unknown))}; there are hang_up, transfer, log_food")
+        if unknown := set(self.tools) - set(TOOLS):
+            raise ValueError(f"tools: unknown {', '.join(sorted(unknown))}; there are {', '.join(TOOLS)}")
         if "transfer" in self.tools and not self.transfer_to:
             raise ValueError("tools: transfer wants transfer_to")
 
@@ -65,7 +76,7 @@ class ChatOptions(ModelOptions, frozen=True, forbid_unknown_fields=True):
                 "required": ["to"],
             },
         )
-        known = {tool.name: tool for tool in (HANG_UP, transfer, LOG_FOOD)}
+        known = {tool.name: tool for tool in (HANG_UP, transfer, PRESS, LOG_FOOD)}
         return tuple(known[name] for name in self.tools)
 
     def instructions(self) -> str:
@@ -252,7 +263,17 @@ class Chat:
             return "The call ends when your goodbye has been heard. Say it now."
         if call.name == "log_food":
             return self._notes.write(call.arguments)
+        if call.name == "press":
+            return self._press(str(call.arguments.get("keys", "")), floor)
         return await self._transfer(str(call.arguments.get("to", "")), floor)
+
+    def _press(self, keys: str, floor: Floor) -> str:
+        try:
+            floor.press(keys)
+        except Unable as error:
+            self.log.warn("keys could not be pressed: {reason}", reason=str(error))
+            return f"No keys were pressed: {error}."
+        return "The keys have been pressed."
 
     async def _transfer(self, name: str, floor: Floor) -> str:
         number = self._options.transfer_to.get(name)
