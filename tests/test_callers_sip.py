@@ -11,9 +11,12 @@ import pytest
 from tests.fake_carrier_server import tone
 from tests.in_reactor import in_reactor
 from tests.sip_house import ECHO, make_certificate, reactor, serving
+from voicemedia.audio import libopus
 from voicemedia.callers.call_command import add_arguments, place
 from voicemedia.callers.sound import write_wav
-from voicemedia.config import Trunk
+from voicemedia.config import Config, Grpc, Sip, Trunk
+from voicemedia.errors import ConfigError
+from voicemedia.service import make_service
 
 HANDS = ("--quiet", "0.3", "--wait-greeting", "0", "--answer-timeout", "3")
 
@@ -107,3 +110,20 @@ async def test_a_call_that_does_not_come_about_says_why(
     to = to + ";transport=tcp" if to.startswith("sip:") else to
     assert await place(reactor, arguments("sip", speech, "--to", to)) == 2
     assert complaint in capsys.readouterr().err
+
+
+@in_reactor
+async def test_a_codec_whose_library_is_not_here_is_named_before_anybody_is_called(
+    speech: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(libopus, "missing", lambda: "the extra `opus` is not installed")
+    assert await place(reactor, arguments("sip", speech, "--to", "sip:bot@127.0.0.1:9", "--codec", "opus")) == 2
+    assert "--codec opus: the extra `opus` is not installed" in capsys.readouterr().err
+
+
+def test_a_trunk_whose_codec_has_no_library_here_is_no_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(libopus, "missing", lambda: "the extra `opus` is not installed")
+    trunk = Trunk("test", agent="echo", stt="none", tts="none", codecs=("opus", "PCMU"))
+    config = Config(sip=Sip(enabled=True, port=0), trunks=(trunk,), grpc=Grpc(enabled=False), routes=())
+    with pytest.raises(ConfigError, match=r"trunks\.test\.codecs: the extra"):
+        make_service(config, reactor)

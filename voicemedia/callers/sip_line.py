@@ -10,6 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
+from voicemedia.audio import libopus
 from voicemedia.audio.coding import Encoding, Wish, make_encoding
 from voicemedia.audio.g711 import decode_mulaw, encode_mulaw
 from voicemedia.callers.carrier import CallPlan
@@ -221,8 +222,13 @@ class SipLine:
     # --- life ---
 
     async def dial(self) -> None:
-        """Call; returns once the INVITE has left."""
+        """Call; returns once the INVITE has left.
+
+        :raises ConfigError: the address is none, or there is no library of the codec.
+        """
         wish, uri = self._wish, self._wish.uri
+        if wish.codec == "opus" and (lack := libopus.missing()):
+            raise ConfigError(f"--codec opus: {lack}")
         self._ports.open()
         self._pair = self._rtp.lend()
         self._hub.add(self._pair.rtp, self._heard)
