@@ -6,6 +6,29 @@ import pytest
 from twisted.logger import ILogObserver, LogEvent, LogLevel, globalLogPublisher
 from zope.interface import implementer
 
+LONGEST = (
+    "pythons",
+    "whole",
+    "playground",
+    "sip_peers",
+    "sip_peers_called",
+    "sip_load",
+    "stt_bad_network",
+    "readme",
+    "recording_whole",
+    "sip_kamailio",
+    "sip_linphone",
+    "stt_pocketsphinx",
+    "start",
+)
+"Files that take long, mostly waiting: begun first, so that no worker is left alone with one at the end."
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes longest."""
+    order = {f"test_{name}.py": place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
+
 
 @implementer(ILogObserver)
 class Failures:
