@@ -133,6 +133,6 @@ class RtpLink:
     def _send_to(self, udp: Any, packet: bytes, target: Address) -> None:
         try:
             udp.sendto(packet, target)
-        except OSError:
-            # A full buffer, an unreachable network, an address that is none: as good as lost on the way.
+        except (OSError, OverflowError):
+            # A full buffer, an unreachable network, a port above the last: as good as lost on the way.
             self._metrics.frames_dropped += 1
