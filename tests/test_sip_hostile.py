@@ -41,3 +41,28 @@ async def test_no_name_is_looked_up_to_send_sound(name: str) -> None:
         await until(lambda: phone.reports.got)
         assert ended_by(server) == {"caller_hung_up": 1}
         await phone.close()
+
+
+@pytest.mark.parametrize("contact", ["[2001:db8::7]", "-x.invalid;transport=tls", f"{'a' * 70}.invalid;transport=tls"])
+@in_reactor
+async def test_a_contact_no_message_can_go_to_keeps_none_from_others(contact: str) -> None:
+    async with serving() as server:
+        one, other = Telephone(server), Telephone(server)
+        for phone in (one, other):
+            await phone.call()
+        # A re-INVITE moves the address of a dialog (RFC 3261, section 12.2).
+        one.send(
+            "INVITE sip:bot@127.0.0.1 SIP/2.0\n"
+            f"Via: SIP/2.0/UDP 127.0.0.1:{one.port};branch=z9hG4bKmoves{one.port};rport\n"
+            f"From: <sip:+919800000001@phone>;tag=me\nTo: <sip:bot@127.0.0.1>{one.to_tag}\nCall-ID: {one.call_id}\n"
+            f"CSeq: 9 INVITE\nMax-Forwards: 70\nContact: <sip:me@{contact}>\nContent-Length: 0\n\n"
+        )
+        await one.answer()
+        one.to_tag = ""
+        (line,) = bridge_of(server).lines
+        line.hang_up()
+        await until(lambda: other.requests("BYE"))
+        other.agree(other.requests("BYE")[0])
+        await until(lambda: ended_by(server) == {"drained": 2} and not line.agent.dialogs)
+        for phone in (one, other):
+            await phone.close()

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import CannotListenError
+from twisted.internet.error import CannotListenError, InvalidAddressError
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
@@ -192,7 +192,7 @@ class SipPorts:
     def _send_datagram(self, message: Message, flow: Flow, target: tuple[str, int]) -> None:
         try:
             self._udp.write(message.encode(), target)
-        except OSError as error:
+        except (OSError, InvalidAddressError) as error:
             self.log.warn("cannot send to {host}: {error}", host=target[0], error=str(error))
             # In its own turn: the agent that sends is not to be told in the middle of it.
             self.reactor.callLater(0, self.ears.unsent, message, flow)
@@ -263,7 +263,9 @@ class Connection(Protocol):
         """Open it."""
         self.peer = target
         self._number = self._ports.number(self)
-        self._ports.dial(self, target).addErrback(lambda _failure: self._gone())
+        dialed: Deferred[Any] = maybeDeferred(self._ports.dial, self, target)
+        # In its own turn: what is to be sent over it waits here only then.
+        dialed.addErrback(lambda _failure: self._ports.reactor.callLater(0, self._gone))
 
     def send(self, message: Message, flow: Flow) -> None:
         """Send a message, as soon as the connection stands."""
