@@ -465,3 +465,19 @@ async def test_a_peer_may_hand_us_over_in_the_place_of_a_call_it_has() -> None:
         house.carol.reply(invite, "200 OK", house.carol.sdp())
         await house.says(house.carol, OTHER_WORDS, heard_by=house.carol)
         assert not house.bob.requests("NOTIFY")
+
+
+@in_reactor
+async def test_a_call_that_ends_while_its_successor_is_answered_is_over_once() -> None:
+    async with party() as house:
+        invite = await asked_to_call(house)
+        house.carol.reply(invite, "180 Ringing")
+        await until(lambda: any("180" in notify for notify in house.bob.requests("NOTIFY")))
+        assert (await house.client.ask("DELETE", f"/{house.call['id']}"))[0] == 200
+        await until(lambda: house.carol.requests("CANCEL"))
+        house.carol.reply(invite, "200 OK", house.carol.sdp())
+        await hung_up(house.carol)
+        await until(lambda: not bridge_of(house.server).lines[0].agent.dialogs or house.bob.requests("BYE"))
+        await hung_up(house.bob)
+        assert sum(house.server.switchboard._held.values()) == 0
+        assert not bridge_of(house.server).lines[0].calls.live

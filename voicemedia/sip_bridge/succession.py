@@ -102,6 +102,13 @@ class Succession:
         self._take_place(call, successor)
         return True
 
+    def abandon(self, call: TrunkCall) -> None:
+        """Let nobody come in the place of a call that is over, should they answer in this very moment."""
+        successor, call.successor = call.successor, None
+        if successor is not None:
+            self._coming.pop(successor, None)
+            successor.hang_up(self._home.now_ms)
+
     def _unanswered(self, successor: Call) -> None:
         if successor.state is CallState.STARTING:
             successor.hang_up(self._home.now_ms)

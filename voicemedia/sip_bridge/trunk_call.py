@@ -149,8 +149,7 @@ class TrunkCall:
         self._settle(Unable("the call is over"))
         if self.moving is not None:
             self.moving.left()
-        if self.successor is not None:
-            self.successor.hang_up(self.home.now_ms)
+        self.home.succession.abandon(self)
 
     def _settle(self, error: Unable | None) -> None:
         settling, self._settling = self._settling, None
