@@ -481,3 +481,17 @@ async def test_a_call_that_ends_while_its_successor_is_answered_is_over_once() -
         await hung_up(house.bob)
         assert sum(house.server.switchboard._held.values()) == 0
         assert not bridge_of(house.server).lines[0].calls.live
+
+
+@in_reactor
+async def test_nobody_is_joined_with_a_call_that_has_ended_meanwhile() -> None:
+    async with party() as house:
+        other = await house.client.place(address(house.carol, "carol"))
+        await house.carol.take()
+        await until(lambda: len(house.server.switchboard) == 2)
+        refer, moved = await referred(house, call=other["id"], by="auto")
+        house.carol.ask("BYE")
+        await until(lambda: len(house.server.switchboard) == 1)
+        house.bob.reply(refer, "405 Method Not Allowed")
+        assert (await moved)[0] == 409
+        await house.says(house.bob, OTHER_WORDS, heard_by=house.bob)

@@ -87,7 +87,9 @@ class Move:
         else:
             dialog = other.sip.dialog
             replaces = Replaces(dialog.call_id, dialog.remote_tag, dialog.local_tag)
-            self._refer(dialog.target.bare(), replaces, (lambda: self._join(other)) if by == "auto" else None)
+            # Meanwhile it may end, or go elsewhere: it is looked at again.
+            instead = (lambda: self.to_call(other, "bridge")) if by == "auto" else None
+            self._refer(dialog.target.bare(), replaces, instead)
 
     # --- the peer calls ---
 
