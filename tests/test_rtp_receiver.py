@@ -250,3 +250,14 @@ def test_a_change_of_codec_is_played_evenly_too() -> None:
     ear.take(*coded("G722", 9, 0.6), *coded("opus", 107, 0.6))
     assert len(ear.frames) == 60
     assert tone_share(b"".join(frame for frame, _ in ear.frames[40:58]), 16000) > 0.9
+
+
+def test_a_damaged_packet_behind_a_hole_is_a_hole_more() -> None:
+    ear = Ear(16_000, opus=107)
+    stream = coded("opus", 107, 0.4, lost=(9,))
+    # 20 ms in one frame, and padding that is not there (RFC 6716, section 3.2.5).
+    stream[9] = stream[9]._replace(payload=b"\x4b\x41\xff")
+    ear.take(*stream)
+    ear.wait(200)
+    ear.receiver.end()
+    assert (len(ear.frames), ear.concealed, ear.receiver.damaged) == (20, 2, 1)

@@ -15,6 +15,7 @@ from voicemedia.audio.conceal import Concealer
 from voicemedia.audio.frames import silence
 from voicemedia.audio.g711 import CODECS
 from voicemedia.audio.resample import Resampler
+from voicemedia.errors import WireError
 from voicemedia.interfaces import FRAME_MS
 
 FULL_MS: Final = 30
@@ -111,7 +112,12 @@ class _Opus:
         known = min(samples, libopus.packet_ticks(following or b"") * self.rate_hz // self.clock_hz)
         if following is None or not known or known > self.rate_hz * 60 // 1000:
             return self._decoder.conceal(samples)
-        return self._decoder.conceal(samples - known) + self._decoder.recover(following, known)
+        made_up = self._decoder.conceal(samples - known)
+        try:
+            return made_up + self._decoder.recover(following, known)
+        except WireError:
+            # What follows is damaged, which is said when it is decoded itself.
+            return made_up + self._decoder.conceal(known)
 
 
 def _g722_decode() -> Callable[[bytes], bytes]:
