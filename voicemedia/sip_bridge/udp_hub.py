@@ -67,17 +67,17 @@ class UdpHub:
         """Read each socket that has something, once."""
         if self._epoll is None:
             return
-        takes = self._takes
+        takes, got = self._takes, []
         for number, _ in self._epoll.poll(0, AT_ONCE):
-            # One datagram's owner may have removed another's socket.
-            reader = takes.get(number)
-            if reader is None:
-                continue
-            receive, take = reader
+            receive, take = takes[number]
             try:
-                take(*receive(DATAGRAM_LIMIT))
+                got.append((take, receive(DATAGRAM_LIMIT)))
             except OSError as error:
                 self._unreadable(error)
+        # Read all, then take all: the kernel and we wipe each other's things out of the processor's caches.
+        for take, (datagram, source) in got:
+            try:
+                take(datagram, source)
             except Exception:
                 self.log.failure("a bug in the reading of RTP")
 
