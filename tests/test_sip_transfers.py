@@ -495,3 +495,21 @@ async def test_nobody_is_joined_with_a_call_that_has_ended_meanwhile() -> None:
         house.bob.reply(refer, "405 Method Not Allowed")
         assert (await moved)[0] == 409
         await house.says(house.bob, OTHER_WORDS, heard_by=house.bob)
+
+
+@in_reactor
+async def test_the_name_in_a_refer_is_not_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[str] = []
+
+    def towards(peer: str) -> str:
+        asked.append(peer)
+        return "127.0.0.1"
+
+    # It asks the system, which would ask name servers while all calls wait.
+    monkeypatch.setattr("voicemedia.sip_bridge.sip_ports._own_address_towards", towards)
+    async with party(host="0.0.0.0") as house:
+        house.bob.ask("REFER", "Refer-To: <sip:carol@slow.invalid>\n")
+        await until(lambda: house.bob.responses("REFER"))
+        assert house.bob.responses("REFER")[0].startswith("SIP/2.0 403")
+        assert (await house.client.ask("POST", to="sip:carol@slow.invalid"))[0] == 403
+    assert set(asked) == {"127.0.0.1"}

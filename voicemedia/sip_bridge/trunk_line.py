@@ -67,10 +67,10 @@ class TrunkLine:
         if given is None or given.hostport == self.trunk.server:
             flow, host = self.server.flow(), self.trunk.server
         else:
-            port = given.port or (5061 if transport == "tls" else 5060)
-            flow, host = self._ports.flow(transport.upper(), (given.host.strip("[]"), port)), given.hostport
-            if not self.knows(flow.peer[0]):
+            port, address = given.port or (5061 if transport == "tls" else 5060), given.host.strip("[]")
+            if not self.knows(address):
                 raise Unable("that address is none of the trunk's", FORBIDDEN)
+            flow, host = self._ports.flow(transport.upper(), (address, port)), given.hostport
         named = "" if transport == "udp" else f";transport={transport}"
         return f"sip:{called.user}@{host}{named}", flow
 
