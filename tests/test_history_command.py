@@ -3,6 +3,8 @@
 import argparse
 import csv
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -13,20 +15,24 @@ from twisted.internet import reactor
 from tests.in_reactor import in_reactor
 from tests.test_history import EGGS, TEA, Talk, begin, caller, speak
 from voicemedia import config
+from voicemedia.cli import UNREAD
+from voicemedia.diary import Turn
 from voicemedia.history.command import add_arguments
 from voicemedia.history.historian import History
 from voicemedia.interfaces import Goodbye, Served
 from voicemedia.past import Day
 
 CHECKOUT = Path(__file__).parent.parent
+PROGRAM = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from voicemedia.cli import main; sys.exit(main())"
+COMMAND = (sys.executable, "-c", PROGRAM)
 
 
 def history(folder: Path, *arguments: str, config_text: str = "") -> subprocess.CompletedProcess[str]:
     """Run the command beside a database."""
     (folder / "voicemedia.toml").write_text(config_text)
-    program = f"import sys; sys.path.insert(0, {str(CHECKOUT)!r}); from voicemedia.cli import main; sys.exit(main())"
-    command = [sys.executable, "-c", program, "history", *arguments]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60, check=False)
+    return subprocess.run(
+        [*COMMAND, "history", *arguments], cwd=folder, capture_output=True, text=True, timeout=60, check=False
+    )
 
 
 async def remember(folder: Path) -> None:
@@ -70,7 +76,9 @@ async def test_what_is_remembered_is_listed_shown_exported_and_erased(tmp_path: 
     shown = history(tmp_path, "show", "abc").stdout
     for line in ("> =two eggs", "< Got it.  [35 ms]", ": 2 boiled egg", "caller_hung_up", ": cup tea without sugar"):
         assert line in shown
-    assert history(tmp_path, "show", "C2").stdout.count("> hello") == 1
+    other = history(tmp_path, "show", "C2").stdout
+    assert other.count("> hello") == 1
+    assert re.search(r"^  user \w+ bo@example.com$", other, re.MULTILINE)
 
     everything = json.loads(history(tmp_path, "export").stdout)
     assert [len(session["messages"]) for session in everything["sessions"]] == [2, 1]
@@ -93,6 +101,24 @@ async def test_what_is_remembered_is_listed_shown_exported_and_erased(tmp_path: 
 
 
 @in_reactor
+async def test_what_nobody_heard_is_shown_once(tmp_path: Path) -> None:
+    told = History(config.History(path=str(tmp_path / "var" / "voicemedia.db")), reactor)
+    await told.start()
+    record = begin(told, caller(session_id="abc"))[0]
+    record.turn(Turn("agent", 10, "Good morning.", complete=True, number=1))
+    await told.stop()
+    assert "< Good morning.  (not heard)\n" in history(tmp_path, "show", "abc").stdout
+
+
+@in_reactor
+async def test_a_file_that_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    await remember(tmp_path)
+    told = history(tmp_path, "export", "--output", str(tmp_path / "nowhere" / "all.json"))
+    assert (told.returncode, told.stdout) == (2, "")
+    assert told.stderr.startswith("--output: ") and told.stderr.count("\n") == 1
+
+
+@in_reactor
 async def test_erased_words_are_not_left_in_the_file(tmp_path: Path) -> None:
     await remember(tmp_path)
     folder = tmp_path / "var"
@@ -105,6 +131,19 @@ async def test_erased_words_are_not_left_in_the_file(tmp_path: Path) -> None:
     assert history(tmp_path, "erase", "--session", "abc", "--yes").returncode == 0
     assert not any(b"=two eggs" in file.read_bytes() for file in folder.rglob("*") if file.is_file())
     await server.stop()
+
+
+@in_reactor
+async def test_a_reader_who_has_seen_enough_is_no_fault(tmp_path: Path) -> None:
+    await remember(tmp_path)
+    reads, writes = os.pipe()
+    os.close(reads)
+    try:
+        command = [*COMMAND, "history", "list"]
+        told = subprocess.run(command, cwd=tmp_path, stdout=writes, stderr=subprocess.PIPE, timeout=60, check=False)
+    finally:
+        os.close(writes)
+    assert (told.returncode, told.stderr) == (UNREAD, b"")
 
 
 def test_nothing_remembered_is_said_so(tmp_path: Path) -> None:

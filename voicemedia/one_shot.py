@@ -10,12 +10,20 @@ INTERRUPTED: Final = 130
 
 
 def run_once(work: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
-    """Run a coroutine function on the reactor, which it is given; return the exit status it comes to."""
+    """Run a coroutine function on the reactor, which it is given; return the exit status it comes to.
+
+    Raises BrokenPipeError when nobody reads what it prints.
+    """
     status = INTERRUPTED
+    unread: list[BrokenPipeError] = []
 
     async def main(reactor: Any) -> None:
         nonlocal status
-        status = await work(reactor)
+        try:
+            status = await work(reactor)
+        except BrokenPipeError as error:
+            # Whoever reads our output has seen enough; `react` would take it for a bug.
+            unread.append(error)
 
     try:
         react(main)
@@ -23,4 +31,6 @@ def run_once(work: Callable[[Any], Coroutine[Any, Any, int]]) -> int:
         if stopped.code:
             # Our own bug, which `react` has logged.
             return 1
+    if unread:
+        raise unread[0]
     return status

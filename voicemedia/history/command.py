@@ -150,7 +150,7 @@ async def _show(database: Database, sessions: Sequence[str]) -> int:
         told = await everything_of(database, session)
         print(f"Session {session}")
         for user in told["users"]:
-            print(f"  user {user['id']}  {user['first_name']} {user['number']} {user['email']}".rstrip())
+            print("  user", *(user[name] for name in ("id", "first_name", "number", "email") if user[name]))
         for call in told["calls"]:
             _show_call(call, told["messages"])
         _show_meals(told["foods"])
@@ -172,7 +172,9 @@ def _show_message(message: dict[str, Any]) -> None:
         print(f"    > {message['text'] or message['keys']}")
         return
     latency = f"  [{message['total_ms']} ms]" if message["total_ms"] is not None else ""
-    unheard = f"  (not heard: {message['unheard']})" if message["unheard"] else ""
+    unheard = ""
+    if message["unheard"]:
+        unheard = f"  (not heard: {message['unheard']})" if message["heard"] else "  (not heard)"
     print(f"    < {message['heard'] or message['text']}{unheard}{latency}")
 
 
@@ -194,7 +196,11 @@ async def _export(args: argparse.Namespace, database: Database, sessions: Sequen
     if args.output is None:
         sys.stdout.write(text)
     else:
-        args.output.write_text(text, encoding="utf-8")
+        try:
+            args.output.write_text(text, encoding="utf-8")
+        except OSError as error:
+            print(f"--output: {args.output} cannot be written: {error.strerror}.", file=sys.stderr)
+            return 2
     print(f"{len(sessions)} sessions", file=sys.stderr)
     return 0 if sessions else 1
 
