@@ -100,7 +100,7 @@ async def test_words_get_through_a_bad_network(speech: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("to", "complaint"),
-    [("http://x", "not a SIP address"), ("sip:bot@127.0.0.1:9", "did not take the call")],
+    [("http://x", "not a SIP address"), ("sip:bot@127.0.0.1:9", "did not take the call: status 503; it cannot be rea")],
 )
 @in_reactor
 async def test_a_call_that_does_not_come_about_says_why(

@@ -49,7 +49,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "lines", nargs="*", metavar="FILE.wav|dtmf:KEYS|text:WORDS", help="what the caller says, in order"
     )
-    parser.add_argument("--url", help=f"where to call (default {SERVER} and the carrier's path)")
+    parser.add_argument(
+        "--url", help=f"where to call (default {SERVER} and the carrier's path); sip: who tells the words"
+    )
     parser.add_argument("--dtmf", metavar="KEYS", help="press these keys after the last file (as dtmf:KEYS at the end)")
     parser.add_argument(
         "--packet-ms", type=_packet_ms, metavar="MS", help="20 (default); Smartflo: 100; a browser's recorder: 250"

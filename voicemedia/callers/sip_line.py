@@ -41,6 +41,14 @@ SIP_SERVER: Final = "sip:bot@127.0.0.1:5060"
 KEY_MS: Final = 160
 LINGER_S: Final = 2.0
 "How long the answer to our BYE may take."
+CURES: Final = {
+    403: "the trunk does not allow it; see the server's log",
+    408: "no answer: start it with [sip] enabled = true, name another with --to, "
+    "or name the caller's address in the `peers` of a trunk",
+    488: "the trunk takes none of this sound: see its `codecs` and `srtp`; --srtp sdes goes over TLS only",
+    503: "it cannot be reached there, or is full: [sip] enabled = true, for TLS with `certificate` and `private_key`",
+}
+"What to do about a final status."
 
 
 @dataclass(frozen=True, slots=True)
@@ -365,5 +373,5 @@ class SipLine:
             self.ended.callback("the server hung up" if ended.by_peer else "the caller hung up")
             return
         status = ended.status
-        cure = "start it with [sip] enabled = true, or name one with --to" if status in (408, 503) else "see its log"
+        cure = CURES.get(status, "see its log")
         self.ended.errback(CallFailed(f"{self._wish.to} did not take the call: status {status}; {cure}"))
