@@ -248,6 +248,11 @@ def test_the_meters_of_a_process_are_read() -> None:
     assert use.resident_bytes > 10_000_000
 
 
+def test_a_storm_against_another_agent_is_told_so() -> None:
+    assert 'agent = "echo"' in as_text(StormReport(calls=1, answered=1, sent=100, lost=100, other_ms=1500.0))
+    assert 'agent = "echo"' not in as_text(StormReport(calls=1, answered=1, sent=100, lost=100))
+
+
 def test_the_report_names_what_matters() -> None:
     report = StormReport(calls=2, answered=2, sent=100, received=99, lost=1, cpu_ms_per_call_second=1.234)
     report.memory_bytes_per_call = 102_400

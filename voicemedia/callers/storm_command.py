@@ -134,6 +134,8 @@ def as_text(report: StormReport) -> str:
             f"{report.memory_bytes_per_call / 1024:.0f} KB memory per call"
         )
     lines += [f"failed       {count} calls: {reason}" for reason, count in report.failures.most_common()]
+    if report.sent and not report.received and report.other_ms:
+        lines.append('Nothing came back but other sound: a storm wants a route or trunk with agent = "echo".')
     if report.generator_late_ms.p99 > 10:
         lines.append("The generator could not keep its pace: the times above are not the server's alone.")
     return "\n".join(lines)
