@@ -288,14 +288,16 @@ class Connection(Protocol):
     def connectionMade(self) -> None:
         assert self.transport is not None
         ports, peer = self._ports, self.transport.getPeer()
+        # Who was reached by a name is known by its address.
+        source: tuple[str, int] = (peer.host, peer.port)  # type: ignore[attr-defined]
         if not self._number:
-            self.peer = (peer.host, peer.port)  # type: ignore[attr-defined]
-            self._number = ports.number(self) if ports.admits(self.peer[0]) else 0
+            self.peer = source
+            self._number = ports.number(self) if ports.admits(source[0]) else 0
             if not self._number:
                 self.transport.abortConnection()  # type: ignore[attr-defined]
                 return
         self.transport.setTcpNoDelay(True)  # type: ignore[attr-defined]
-        self._flow = Flow(self.transport_name, ports.local(self.transport_name, self.peer[0]), self.peer, self._number)
+        self._flow = Flow(self.transport_name, ports.local(self.transport_name, source[0]), source, self._number)
         waiting, self._waiting = self._waiting, []
         for message, flow in waiting:
             self._write(message, flow)
@@ -312,7 +314,7 @@ class Connection(Protocol):
         for item in self._stream.feed(data):
             if isinstance(item, Ping):
                 self.transport.write(PONG)
-            elif ports.admits(self.peer[0]):
+            elif ports.admits(flow.peer[0]):
                 ports.ears.take(item, flow)
         if self._stream.broken:
             ports.ears.complain(self._stream.broken)
