@@ -402,3 +402,12 @@ async def test_the_command_says_what_is_wrong_in_one_line() -> None:
             command = (*COMMAND, *arguments, "--server", base, "--token-env", "CALLS_TOKEN")
             _, complaints, code = await getProcessOutputAndValue(sys.executable, command, env=os.environ)
             assert code == 2 and says in complaints.decode() and len(complaints.splitlines()) == 1
+
+
+@in_reactor
+async def test_a_call_too_long_for_a_datagram_fails_alone() -> None:
+    async with calling() as (server, client, bob):
+        call = await client.place(address(bob), headers={f"X-{number}": "a" * 4096 for number in range(16)})
+        await until(lambda: not bridge_of(server).lines[0].calls.live)
+        assert (await client.card(call))["status"] == 503
+        assert bridge_of(server).rtp_ports.lent == 0

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import CannotListenError, InvalidAddressError
+from twisted.internet.error import CannotListenError, InvalidAddressError, MessageLengthError
 from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
@@ -192,7 +192,7 @@ class SipPorts:
     def _send_datagram(self, message: Message, flow: Flow, target: tuple[str, int]) -> None:
         try:
             self._udp.write(message.encode(), target)
-        except (OSError, InvalidAddressError) as error:
+        except (OSError, InvalidAddressError, MessageLengthError) as error:
             self.log.warn("cannot send to {host}: {error}", host=target[0], error=str(error))
             # In its own turn: the agent that sends is not to be told in the middle of it.
             self.reactor.callLater(0, self.ears.unsent, message, flow)
