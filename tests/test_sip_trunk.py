@@ -388,3 +388,17 @@ def test_a_session_id_follows_the_call() -> None:
     assert session_id(bye) == (b.calls[0].session_id, call.session_id)
     answer = [m for m in net.sent if isinstance(m, Response)][-1]
     assert session_id(answer) == (call.session_id, b.calls[0].session_id)
+
+
+def test_an_invite_comes_again_by_another_connection_when_its_own_has_broken() -> None:
+    net = Net()
+    host = net.host("b", QUIET, "TCP")
+    sent, told = wild("twilio_invite"), []
+    for branch, at_ms in (("z9hG4bKone", 60), ("z9hG4bKtwo", 70)):
+        request = Request(sent.headers.copy(), sent.body, sent.method, sent.uri)
+        request.headers.remove("via")
+        request.headers.put_first("Via", f"SIP/2.0/TCP a.test:5060;branch={branch}")
+        host.agent.receive(request, host.flow("a"), at_ms)
+        host.agent.unsent(request.answer(180), at_ms)
+        told += [type(output).__name__ for output in host.agent.outputs()]
+    assert told.count("Incoming") == told.count("Ended") == 2

@@ -214,6 +214,7 @@ class UserAgent:
             elif isinstance(effect.output, Pass) and isinstance(effect.output.message, Request):
                 self._server(transaction, effect.output.message, now_ms)
             elif isinstance(effect.output, Broken) and transaction in self._incoming:
+                self._inviting.discard(_invitation(transaction.request))
                 self._incoming.pop(transaction).canceled(transaction.request, now_ms)
 
     def _client(self, transaction: ClientTransaction, effect: Effect, now_ms: int) -> None:
