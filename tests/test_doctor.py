@@ -115,6 +115,21 @@ def test_the_command_prints_json_when_asked(tmp_path: Path, capsys: pytest.Captu
     assert told["findings"][-1]["state"] == "fail"
 
 
+def test_the_doors_of_trunks_are_looked_at(tmp_path: Path) -> None:
+    assert look(tmp_path, ANY_PORT + ROUTE)["sip"].state == "note"
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        text = f"{ANY_PORT}[sip]\nenabled = true\nport = {port}\ntls_port = 0\n"
+        found = look(tmp_path, f"{text}{ROUTE}")
+        assert found["sip.port (UDP)"].state == "fail"
+        assert "Address already in use" in found["sip.port (UDP)"].text
+        assert "certificate" in found["sip.tls_port"].text
+    found = look(tmp_path, f'{text}certificate = "no.pem"\nprivate_key = "no.key"\n{ROUTE}')
+    assert found["sip.tls_port"].state == "ok"
+    assert (found["sip.certificate"].state, found["sip.private_key"].state) == ("fail", "fail")
+
+
 def test_the_door_of_voice_gateways_is_looked_at(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]

@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from importlib.util import find_spec
 from pathlib import Path
 from shutil import disk_usage
+from socket import SocketKind
 from typing import Final, Literal
 from urllib.error import URLError
 from urllib.request import urlopen
@@ -64,6 +65,7 @@ def examine(path: str | None) -> Iterator[Finding]:
     yield from _unused(config)
     yield from _port(config)
     yield from _grpc(config)
+    yield from _sip(config)
     yield from _opus()
     yield from _limits(config)
     yield from _log(config)
@@ -173,15 +175,42 @@ def _grpc(config: Config) -> Iterator[Finding]:
         yield Finding(worst, "grpc", f"{', '.join(absent)} not installed", f"pip install {' '.join(absent)}")
         return
     for key, number in (("ingest_port", grpc.ingest_port), ("speech_port", grpc.speech_port)):
-        where = f"{grpc.host}:{number}"
-        if trouble := _taken(grpc.host, number):
-            running = _running(config.server.host, config.server.port)
-            text = f"{where}: {trouble}" + (f" (voicemedia {running} is running)" if running else "")
-            yield Finding(
-                "ok" if running else worst, f"grpc.{key}", text, "" if running else "free it, or take another"
-            )
-        else:
-            yield Finding("ok", f"grpc.{key}", f"{where} is free")
+        yield _door(config, f"grpc.{key}", (grpc.host, number), worst)
+
+
+def _sip(config: Config) -> Iterator[Finding]:
+    """Look at the doors of trunks, PBXs and softphones."""
+    sip = config.sip
+    if not sip.enabled:
+        yield Finding("note", "sip", "off; no trunk, PBX or softphone can call")
+        return
+    for kind in (SocketKind.SOCK_DGRAM, SocketKind.SOCK_STREAM):
+        name = "sip.port (UDP)" if kind == SocketKind.SOCK_DGRAM else "sip.port (TCP)"
+        yield _door(config, name, (sip.host, sip.port), "fail", kind)
+    if sip.certificate:
+        yield _door(config, "sip.tls_port", (sip.host, sip.tls_port), "fail")
+    else:
+        yield Finding("note", "sip.tls_port", "not served; TLS wants sip.certificate and sip.private_key")
+    for key in ("certificate", "private_key", "ca", "hold_music"):
+        file = getattr(sip, key)
+        if file and not os.access(file, os.R_OK):
+            yield Finding("fail", f"sip.{key}", f"{file} cannot be read", "give a readable file")
+
+
+def _door(
+    config: Config,
+    name: str,
+    where: tuple[str, int],
+    worst: Literal["warn", "fail"],
+    kind: SocketKind = SocketKind.SOCK_STREAM,
+) -> Finding:
+    """Tell whether a port beside the server's can be had; one that our running server may have is well."""
+    text = "{}:{}".format(*where)
+    if not (trouble := _taken(*where, kind)):
+        return Finding("ok", name, f"{text} is free")
+    if running := _running(config.server.host, config.server.port):
+        return Finding("ok", name, f"{text}: {trouble} (voicemedia {running} is running)")
+    return Finding(worst, name, f"{text}: {trouble}", "free it, or take another")
 
 
 def _installed(module: str) -> bool:
@@ -198,12 +227,14 @@ def _opus() -> Iterator[Finding]:
         yield Finding("note", "opus", f"not taken: {OPUS_CURE}", OPUS_CURE)
 
 
-def _taken(host: str, port: int) -> str:
+def _taken(host: str, port: int, kind: SocketKind = SocketKind.SOCK_STREAM) -> str:
     """Say why a port cannot be had; empty when it can."""
     try:
-        family, _, _, _, address = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as listener:
-            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        family, _, _, _, address = socket.getaddrinfo(host or None, port, type=kind)[0]
+        with socket.socket(family, kind) as listener:
+            if kind == SocketKind.SOCK_STREAM:
+                # For UDP it would let two have one port.
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
     except OSError as error:
         return error.strerror or str(error)
