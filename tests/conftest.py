@@ -8,20 +8,23 @@ from zope.interface import implementer
 
 LONGEST = (
     "pythons",
+    "sip_peers",
+    "sip_load",
+    "sip_peers_called",
+    "sip_kamailio",
+    "sip_linphone",
     "whole",
     "playground",
-    "sip_peers",
-    "sip_peers_called",
-    "sip_load",
     "stt_bad_network",
     "readme",
     "recording_whole",
-    "sip_kamailio",
-    "sip_linphone",
     "stt_pocketsphinx",
     "start",
 )
-"Files that take long, mostly waiting: begun first, so that no worker is left alone with one at the end."
+"""Files that take long: begun first, so that no worker is left alone with one at the end.
+
+What waits for telephones runs beside the other Pythons, which work hard; whole calls in real time come after them.
+"""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
