@@ -15,6 +15,8 @@ import pytest
 import treq
 from twisted.internet.defer import Deferred
 from twisted.internet.utils import getProcessOutputAndValue
+from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogPublisher
+from zope.interface import implementer
 
 from tests.in_reactor import in_reactor
 from tests.sip_house import Telephone, bridge_of, header, make_certificate, pause, serving, until
@@ -411,3 +413,35 @@ async def test_a_call_too_long_for_a_datagram_fails_alone() -> None:
         await until(lambda: not bridge_of(server).lines[0].calls.live)
         assert (await client.card(call))["status"] == 503
         assert bridge_of(server).rtp_ports.lent == 0
+
+
+@in_reactor
+async def test_of_those_a_call_is_sent_on_to_the_first_that_may_be_called_is() -> None:
+    async with calling() as (server, client, bob):
+        carol = Telephone(server)
+        await client.place(address(bob))
+        contacts = f"<tel:911>, <{address(carol, 'carol')}>"
+        bob.reply(await bob.invited(), "300 Multiple Choices", extra=f"Contact: {contacts}\n")
+        await carol.take()
+        await until(lambda: len(server.switchboard) == 1)
+        await carol.close()
+
+
+@in_reactor
+async def test_a_number_a_call_is_sent_on_to_is_in_no_log() -> None:
+    said: list[str] = []
+
+    @implementer(ILogObserver)
+    def watch(event: LogEvent) -> None:
+        said.append(formatEvent(event))
+
+    globalLogPublisher.addObserver(watch)
+    try:
+        async with calling() as (server, client, bob):
+            await client.place(address(bob))
+            bob.reply(await bob.invited(), "302 Moved Temporarily", extra="Contact: <sip:+919876543210@no host>\n")
+            await until(lambda: not bridge_of(server).rtp_ports.lent)
+    finally:
+        globalLogPublisher.removeObserver(watch)
+    assert any("not sent on" in line for line in said)
+    assert not [line for line in said if "9876543210" in line]

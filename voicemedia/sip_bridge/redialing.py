@@ -67,13 +67,22 @@ class Redialing:
         if to is None or call.redirections >= MOST_REDIRECTIONS:
             return False
         try:
-            for contact in response.contacts:
+            contacts = response.contacts
+        except WireError as error:
+            self._not_sent_on(call, error.kind)
+            return False
+        for contact in contacts:
+            try:
                 uri, flow = home.way_to(home.plan.called(str(contact.uri)))
+            except Unable as error:
+                self._not_sent_on(call, str(error))
+            else:
                 call.redirections += 1
                 return self._place(call, replace(to, uri=uri), flow)
-        except (Unable, WireError) as error:
-            self.log.info("call {call}: not sent on: {reason}", call=call.card.call_id, reason=str(error))
         return False
+
+    def _not_sent_on(self, call: TrunkCall, reason: str) -> None:
+        self.log.info("call {call}: not sent on: {reason}", call=call.card.call_id, reason=reason)
 
     def _again(self, call: TrunkCall, retry_after_s: int) -> bool:
         flow = self._elsewhere(call.sip.flow, retry_after_s)

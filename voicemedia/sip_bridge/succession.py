@@ -50,7 +50,9 @@ class Succession:
             to = Destination(uri, home.own_address(flow), tuple(headers))
             successor = home.agent.dial(to, home.media(call.pair, flow), flow, now_ms)
         except (Unable, WireError) as error:
-            self.log.info("call {call}: a transfer is refused: {reason}", call=call.card.call_id, reason=str(error))
+            # What is wrong with an address may be told by the address.
+            reason = error.kind if isinstance(error, WireError) else str(error)
+            self.log.info("call {call}: a transfer is refused: {reason}", call=call.card.call_id, reason=reason)
             status = error.status if isinstance(error, Unable) and error.status in (403, 491) else DECLINED
             call.sip.transfers.refuse(now_ms, status)
             return
