@@ -193,6 +193,17 @@ async def test_a_joined_call_that_is_ended_from_outside_ends_both() -> None:
         await hung_up(house.carol)
 
 
+@pytest.mark.looks_at_the_log
+@in_reactor
+async def test_a_bug_between_two_joined_ends_both_and_nobody_else() -> None:
+    async with party() as house:
+        await joined(house)
+        one, _ = bridge_of(house.server).lines[0].calls
+        one.leg.music = {}.popitem  # type: ignore[assignment]
+        await hung_up(house.bob)
+        await hung_up(house.carol)
+
+
 @in_reactor
 async def test_a_person_who_is_busy_leaves_the_caller_with_the_agent() -> None:
     async with party() as house:

@@ -81,9 +81,15 @@ class Joined:
         self.log.info("calls {one} and {other} are joined", one=one.card.call_id, other=other.card.call_id)
 
     def tick(self, now_ms: int) -> None:
-        """Let both send."""
-        for call in self._calls:
-            call.leg.tick(now_ms)
+        """Let both send; a bug in it ends both, and nothing else."""
+        try:
+            for call in self._calls:
+                call.leg.tick(now_ms)
+        except Exception:
+            one, other = self._calls
+            self.log.failure("calls {one} and {other}: lost to a bug", one=one.card.call_id, other=other.card.call_id)
+            for call in self._calls:
+                call.hang_up(Goodbye.FAILED)
 
     def sweep(self, now_ms: int) -> None:
         """End what has lasted too long."""
