@@ -14,8 +14,10 @@ from twisted.internet.defer import maybeDeferred
 from tests.fake_carrier_server import AnswerBrain, FakeServer, tone
 from tests.in_reactor import in_reactor
 from voicemedia.callers.call_command import add_arguments, destination, place, read_lines
-from voicemedia.callers.script import Keys
+from voicemedia.callers.script import Keys, Turn
 from voicemedia.callers.sound import write_wav
+from voicemedia.callers.talk import Exchange
+from voicemedia.callers.told import ToldTurn
 from voicemedia.errors import ConfigError
 
 
@@ -197,3 +199,9 @@ def test_impossible_values_are_usage_errors(wrong: list[str], capsys: pytest.Cap
         arguments("smartflo", "a.wav", *wrong)
     assert stopped.value.code == 2
     assert wrong[0] in capsys.readouterr().err
+
+
+def test_keys_pressed_in_a_row_are_shown_together() -> None:
+    told = [ToldTurn("caller", keys="4"), ToldTurn("agent", "Yes?"), ToldTurn("caller", keys="2"), ToldTurn("caller")]
+    exchange = Exchange(Turn(Keys("42"), 0, 0, 0), [*told, ToldTurn("caller", "two"), ToldTurn("caller", keys="#")])
+    assert exchange.text("caller") == "keys 42 two keys #"

@@ -4,6 +4,7 @@ import json
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from statistics import median
 from typing import Any
 
@@ -36,8 +37,12 @@ class Exchange:
                 return utterance.name
 
     def text(self, who: str) -> str:
-        texts = (turn.text or (f"keys {turn.keys}" if turn.keys else "") for turn in self.told if turn.who == who)
-        return " ".join(text for text in texts if text)
+        turns = (turn for turn in self.told if turn.who == who and (turn.text or turn.keys))
+        parts = []
+        for spoken, row in groupby(turns, lambda turn: bool(turn.text)):
+            words = [turn.text or turn.keys for turn in row]
+            parts.append(" ".join(words) if spoken else f"keys {''.join(words)}")
+        return " ".join(parts)
 
     def as_json(self) -> dict[str, Any]:
         turn = self.turn
