@@ -87,6 +87,15 @@ def test_the_command_transcribes_a_file(tmp_path: Path) -> None:
     assert told["audio_metrics"]["audio_s"] == pytest.approx(2.79, abs=0.03)
 
 
+@needs_pocketsphinx
+def test_the_words_are_shown_though_the_summary_cannot_be_written(tmp_path: Path) -> None:
+    summary = str(tmp_path / "nowhere" / "summary.json")
+    done = command(tmp_path, str(SPEECH), "--in-process", "--provider", "pocketsphinx", "--fast", "--summary", summary)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert f"cannot write {summary}" in done.stderr
+    assert "\ngo forward ten" in done.stdout
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

@@ -76,27 +76,38 @@ class Speaker(WebSocketClientProtocol):
         self.ended: Deferred[str] = Deferred()
         "Fires with why the session ended; fails with `CallFailed` when there was none."
         self._session = False
+        self._unread: BrokenPipeError | None = None
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         message = json.loads(payload)
         match message["type"]:
             case "session_started":
                 self._session = True
-                print(f"session {message['session_id']}: {message['provider']}, {message['language']}", flush=True)
+                self._show(f"session {message['session_id']}: {message['provider']}, {message['language']}")
                 self._began_s = self._reactor.seconds()
                 self._clock.start(TICK_S).addErrback(self.ended.errback)
             case "transcription" if message["text"]:
                 mark = "=" if message["is_final"] else "~"
-                print(f"{self._reactor.seconds() - self._began_s:7.2f} {mark} {message['text']}", flush=True)
+                self._show(f"{self._reactor.seconds() - self._began_s:7.2f} {mark} {message['text']}")
             case "error":
                 print(f"voicemedia transcribe: {message['error']}", file=sys.stderr)
             case "session_ended":
                 self.summary = message["summary"]
 
+    def _show(self, line: str) -> None:
+        try:
+            print(line, flush=True)
+        except BrokenPipeError as error:
+            # Nobody reads: the session is of no use.
+            self._unread = error
+            self.sendClose(1000)
+
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         if self._clock.running:
             self._clock.stop()
-        if self._session:
+        if self._unread:
+            self.ended.errback(self._unread)
+        elif self._session:
             self.ended.callback(reason or f"close code {code}")
         else:
             self.ended.errback(CallFailed(f"{self.factory.url} began no session: {reason or code}"))
@@ -214,8 +225,13 @@ async def transcribe(reactor: Any, args: argparse.Namespace) -> int:
         print(f"voicemedia transcribe: the session broke off: {why}", file=sys.stderr)
         return 1
     out = args.summary or args.file.with_suffix(".summary.json").name
-    Path(out).write_text(json.dumps(speaker.summary, indent=2, ensure_ascii=False) + "\n")
-    print(f"\n{speaker.summary['results']['full_transcript']}\n\nThe summary is in {out}.")
+    print(f"\n{speaker.summary['results']['full_transcript']}\n")
+    try:
+        Path(out).write_text(json.dumps(speaker.summary, indent=2, ensure_ascii=False) + "\n")
+    except OSError as error:
+        print(f"voicemedia transcribe: cannot write {out}: {error.strerror}", file=sys.stderr)
+        return 1
+    print(f"The summary is in {out}.")
     return 0 if why == "ended" else 1
 
 
