@@ -15,6 +15,7 @@ import pytest
 
 from tests.recordings import sides
 from voicemedia.audio.stereo import LEFT, RIGHT, Piece
+from voicemedia.recording.files import remove_old
 from voicemedia.recording.wav_file import WavFile
 
 RATE_HZ = 8000
@@ -23,6 +24,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from voicemedia.audio.stereo import Piece
+from voicemedia.recording.files import remove_old
 from voicemedia.recording.wav_file import WavFile
 
 file, law = WavFile(Path(sys.argv[1]), 8000, law=len(sys.argv) > 2), 0
@@ -180,3 +182,13 @@ def test_python_reads_pcm_while_it_is_written(path: Path) -> None:
             assert reader.getnframes() == (second - 1) * RATE_HZ
         file.write((), second * RATE_HZ)
     file.finish(3 * RATE_HZ)
+
+
+def test_a_recording_that_somebody_else_deletes_keeps_no_other_old_one(tmp_path: Path) -> None:
+    day = tmp_path / "2024-01-01"
+    day.mkdir()
+    # It is found, and then is not there: as one that is deleted at this moment.
+    (day / "a.wav").symlink_to("nowhere")
+    (day / "b.wav").write_bytes(b"sound")
+    assert remove_old(tmp_path, 4e9) == 2
+    assert not day.exists()

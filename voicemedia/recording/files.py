@@ -2,6 +2,7 @@
 
 import shutil
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -100,9 +101,11 @@ def remove_old(folder: Path, before_s: float) -> int:
     """Delete recordings that ended before a time, and folders of days nothing is left of; return how many."""
     removed = 0
     for path in folder.glob("*/*.wav"):
-        if path.stat().st_mtime < before_s:
-            path.unlink(missing_ok=True)
-            removed += 1
-            if not any(path.parent.iterdir()):
-                path.parent.rmdir()
+        # Others delete here, too: history, and people.
+        with suppress(FileNotFoundError):
+            if path.lstat().st_mtime < before_s:
+                path.unlink()
+                removed += 1
+                if not any(path.parent.iterdir()):
+                    path.parent.rmdir()
     return removed
