@@ -14,7 +14,7 @@ run: $(READY)
 	@$(if $(CONFIG),VOICEMEDIA_CONFIG=$(CONFIG)) $(VENV)/bin/twistd -ny voicemedia.tac --pidfile=
 
 test: $(READY)
-	$(VENV)/bin/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 check: $(READY)
 	$(VENV)/bin/ruff format --check .

@@ -70,7 +70,7 @@ def ports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Any]]:
 def run(command: str, ports: dict[str, Any], folder: Path = CHECKOUT) -> str:
     """Run a command of the page, with the ports of this server."""
     words = command.replace("voicemedia/proto", str(CHECKOUT / "voicemedia/proto")).split()
-    assert words[0] == "python"
+    assert words[0] == ".venv/bin/python"
     options = ["--ingest", f"127.0.0.1:{ports['ingest_port']}"] if "voice_gateway.py" in command else []
     done = subprocess.run(
         [sys.executable, *words[1:], *options], cwd=folder, capture_output=True, text=True, timeout=90
@@ -95,7 +95,7 @@ def test_the_client_of_the_page_runs_with_stubs_of_its_own(ports: dict[str, Any]
     run(generate, ports, tmp_path)
     (client,) = examples("python")
     (tmp_path / "client.py").write_text(client.replace("50051", str(ports["ingest_port"])))
-    assert "STT Response: go forward ten" in run(f"python client.py {SPEECH}", ports, tmp_path)
+    assert "STT Response: go forward ten" in run(f".venv/bin/python client.py {SPEECH}", ports, tmp_path)
 
 
 def sound_at(rate_hz: int) -> bytes:
@@ -127,7 +127,11 @@ def test_gateways_built_from_the_original_proto_are_served(ports: dict[str, Any]
     sound.write_text(json.dumps(calls))
     client = Path(__file__).parent / "upstream_client.py"
     told = json.loads(
-        run(f"python {client} {tmp_path} {ports['ingest_port']} {ports['speech_port']} {sound}", ports, tmp_path)
+        run(
+            f".venv/bin/python {client} {tmp_path} {ports['ingest_port']} {ports['speech_port']} {sound}",
+            ports,
+            tmp_path,
+        )
     )
     assert told["sip"].startswith("go forward ten")
     for name in ("a-law", "webrtc"):

@@ -242,7 +242,7 @@ class Call:
     def __init__(self, recognizer: PocketsphinxRecognizer, rate_hz: int = 16000, grammar: str = "") -> None:
         self.ears = Ears()
         self.rate_hz = rate_hz
-        self.recognition = recognizer.listen(rate_hz, self.ears)
+        self.recognition: Any = recognizer.listen(rate_hz, self.ears)
         self.recognition.expect(Expected(grammar=grammar))
 
     def feed(self, pcm: bytes) -> None:
@@ -336,6 +336,24 @@ def test_a_worker_killed_or_hung_in_mid_utterance_costs_no_word() -> Any:
             transcript = yield final
             assert transcript.text == "go forward ten meters"
         assert recognizer.children.deaths == 2
+    finally:
+        yield recognizer.stop()
+
+
+@needs_pocketsphinx
+@inlineCallbacks
+def test_what_has_no_child_yet_is_said_to_wait_for_one() -> Any:
+    recognizer = recognizer_of(workers=1, dictations=0)
+    pcm, _ = speech("go_forward", telephone=True)
+    call = Call(recognizer, 8000, ROBOT)
+    assert not call.recognition.renewing
+    final = call.speak(pcm)
+    assert call.recognition.renewing
+    yield recognizer.start()
+    try:
+        transcript = yield final
+        assert transcript.text == "go forward ten meters"
+        assert not call.recognition.renewing
     finally:
         yield recognizer.stop()
 

@@ -1,4 +1,7 @@
-"""Stories of one turn, `what@ms`: on, off, a final word, `~` an interim, `1k` the only key, `1n` one of several."""
+"""Stories of one turn, `what@ms`: on, off, a final word, `~` an interim, `1k` the only key, `1n` one of several.
+
+`dies` and `back` are what happens to who recognizes it.
+"""
 
 import pytest
 
@@ -14,6 +17,10 @@ STORIES = [
     ("a late final after its guess was taken", "on@0 ~egg@500 off@900 @5900 eggs@6500", "5900 egg/"),
     ("a late final where nothing was known", "on@0 off@900 @5900 eggs@6500", "5900 / 6500 eggs/"),
     ("a final that closes nothing", "on@0 off@900 two+@950 eggs@1000", "1000 two eggs/"),
+    ("a final of who had to begin anew", "on@0 ~egg@500 off@900 dies@1000 @5900 back@8000 eggs@8100", "8100 eggs/"),
+    ("who begins anew and says nothing", "on@0 ~egg@500 off@900 dies@1000 @5900 back@8000 @10899 @10900", "10900 egg/"),
+    ("who does not come back", "on@0 ~egg@500 off@900 dies@1000 @5900 @10899 @10900", "10900 egg/"),
+    ("who was back in time", "on@0 ~egg@500 off@900 dies@1000 back@2000 @5899 @5900", "5900 egg/"),
     ("speech not understood", "on@0 off@900 -@950", "950 /"),
     ("a short noise", "on@0 off@300 -@350 @9000", ""),
     ("a short noise that cut us short", "over@0 off@300 -@350", "350 /"),
@@ -23,6 +30,12 @@ STORIES = [
     ("keys until a pause", "1n@100 2n@300 @2299 @2300", "2300 /12"),
     ("words and a key", "on@0 off@900 1n@920 eggs@950 @2920", "2920 eggs/1"),
 ]
+
+
+class Ears:
+    """Who recognizes."""
+
+    renewing = False
 
 
 def tell(utterance: Utterance, what: str, now_ms: int) -> None:
@@ -42,10 +55,13 @@ def tell(utterance: Utterance, what: str, now_ms: int) -> None:
 
 @pytest.mark.parametrize(("name", "story", "turn"), STORIES, ids=[story[0] for story in STORIES])
 def test_story(name: str, story: str, turn: str) -> None:
-    utterance, turns = Utterance(transcript_wait_ms=5000, key_wait_ms=2000), []
+    utterance, turns, ears = Utterance(transcript_wait_ms=5000, key_wait_ms=2000), [], Ears()
     for what, at in (word.split("@") for word in story.split()):
-        tell(utterance, what, int(at))
-        if utterance.complete(int(at)):
+        if what in ("dies", "back"):
+            ears.renewing = what == "dies"
+        else:
+            tell(utterance, what, int(at))
+        if utterance.complete(int(at), ears):
             said = utterance.take()
             turns.append(f"{at} {said.text}/{said.keys}")
     assert " ".join(turns) == turn

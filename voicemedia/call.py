@@ -196,7 +196,7 @@ class Call:
         self._offer_turn(now_ms)
 
     def _offer_turn(self, now_ms: int) -> None:
-        if self._utterance.complete(now_ms):
+        if self._utterance.complete(now_ms, self._recognition):
             self._on(Event.CALLER_FINISHED)
 
     def _on(self, event: Event) -> None:

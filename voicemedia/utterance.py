@@ -26,6 +26,8 @@ class Utterance:
         self._began_ms = 0
         self._interrupting = False
         self._final_due_ms: int | None = None
+        self._excused = False
+        "The final has been waited for twice as long, as its recognizer had to begin anew."
         self._interim = ""
         self._words: list[Transcript] = []
         self._keys = ""
@@ -54,7 +56,7 @@ class Utterance:
         self.speaking = False
         self.endpoint_ms = now_ms
         if understood_by_somebody:
-            self._final_due_ms = now_ms + self._transcript_wait_ms
+            self._final_due_ms, self._excused = now_ms + self._transcript_wait_ms, False
 
     def heard(self, transcript: Transcript, now_ms: int) -> None:
         """Take an interim or final transcript."""
@@ -89,15 +91,14 @@ class Utterance:
             self.endpoint_ms = now_ms
             self._words.append(Transcript(text, final=True, confidence=1.0))
 
-    def complete(self, now_ms: int) -> bool:
-        """Let time pass; return whether a turn is complete and may be taken."""
+    def complete(self, now_ms: int, ears: object = None) -> bool:
+        """Let time pass; return whether a turn is complete and may be taken.
+
+        :param ears: the recognition; when it is `renewing` (what was said has no stream or child yet, because the one
+            before has died), its final is waited for once more.
+        """
         if self._final_due_ms is not None and now_ms >= self._final_due_ms:
-            if self._interim:
-                # A guess that never became final is better than a lost turn.
-                self._words.append(Transcript(self._interim, final=True))
-                self._interim = ""
-                self._stood_in += 1
-            self._settle(self._words[-1].text if self._words else "")
+            self._overdue(now_ms, ears)
         if self.speaking or self._final_due_ms is not None:
             return False
         if self._keys_due_ms is not None:
@@ -127,6 +128,17 @@ class Utterance:
     def forget(self) -> None:
         """Give up the final that is awaited: its recognition died. What was understood before stays."""
         self._final_due_ms, self._interim, self._stood_in = None, "", 0
+
+    def _overdue(self, now_ms: int, ears: object) -> None:
+        if not self._excused and getattr(ears, "renewing", False):
+            self._final_due_ms, self._excused = now_ms + self._transcript_wait_ms, True
+            return
+        if self._interim:
+            # A guess that never became final is better than a lost turn.
+            self._words.append(Transcript(self._interim, final=True))
+            self._interim = ""
+            self._stood_in += 1
+        self._settle(self._words[-1].text if self._words else "")
 
     def _settle(self, text: str) -> None:
         """The final is there or given up: was it speech that nobody understood?"""

@@ -167,6 +167,11 @@ class PocketsphinxRecognition:
         self._interim = ""
         self._seat = recognizer.children.place(self)
 
+    @property
+    def renewing(self) -> bool:
+        """Whether what was said waits for a child, because the one that heard it has died."""
+        return bool(self._unanswered) and not self._seat.taken
+
     # --- Recognition ---
 
     def feed(self, pcm: bytes) -> None:
