@@ -53,8 +53,9 @@ async def test_the_caller_hears_the_echo_of_its_words(
         assert server.sip is not None
         ports = server.sip.ports
         port = ports.tls_port if transport == "tls" else ports.port
-        to = f"sip:bot@127.0.0.1:{port};transport={transport}"
-        line = ["sip", speech, "--to", to, "--codec", codec, *HANDS, "--insecure", "--record", str(heard)]
+        way = ["--tls"] if transport == "tls" else []
+        to = f"sip:bot@127.0.0.1:{port}" + ("" if way else f";transport={transport}")
+        line = ["sip", speech, "--to", to, *way, "--codec", codec, *HANDS, "--insecure", "--record", str(heard)]
         assert await place(reactor, arguments(*line)) == 0
     with wave.open(str(heard)) as recording:
         sound = recording.readframes(recording.getnframes())
@@ -75,17 +76,22 @@ async def test_an_encrypted_call_is_heard(srtp: Any, speech: str, tmp_path: Path
         assert await place(reactor, arguments(*refused)) == 2, "in the clear it takes none"
 
 
-@pytest.mark.parametrize("way", ["rfc4733", "info"])
+@pytest.mark.parametrize(("option", "way"), [("--keys-by", "rfc4733"), ("--dtmf", "info"), ("--dtmf", "inband")])
 @in_reactor
-async def test_keys_arrive_however_they_are_sent(way: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    async with serving(Trunk("test", agent="repeat", stt="none", tts="none")) as server:
+async def test_keys_arrive_however_they_are_sent(
+    option: str, way: Any, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with serving(Trunk("test", agent="repeat", stt="none", tts="none", keys_by=way)) as server:
         assert server.sip is not None and server.port is not None
         http = cast(Any, server.port).getHost().port
         line = ["sip", "dtmf:42#", "--to", f"sip:bot@127.0.0.1:{server.sip.ports.port}", *HANDS]
-        line += ["--keys-by", way, "--json", "--url", f"ws://127.0.0.1:{http}", "--record", str(tmp_path / "heard.wav")]
+        line += [option, way, "--json", "--url", f"ws://127.0.0.1:{http}", "--record", str(tmp_path / "heard.wav")]
         await place(reactor, arguments(*line))
         told = json.loads(capsys.readouterr().out)
-    assert [turn["keys"] for turn in told["server_turns"] if turn["who"] == "caller"] == ["4", "2", "#"]
+    keys = [turn["keys"] for turn in told["server_turns"] if turn["who"] == "caller"]
+    assert "".join(keys) == "42#"
+    # Tones have to be heard first, so two may be known at once.
+    assert len(keys) == 3 or way == "inband"
 
 
 @in_reactor

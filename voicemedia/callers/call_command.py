@@ -23,7 +23,7 @@ from voicemedia.callers.impair import Impairments
 from voicemedia.callers.line import CallFailed, Destination
 from voicemedia.callers.recorder import RECORDERS
 from voicemedia.callers.script import Keys, Line, Manners, Typed
-from voicemedia.callers.sip_line import SIP_SERVER, SipWish
+from voicemedia.callers.sip_line import KEYS_BY, SIP_SERVER, SipWish
 from voicemedia.callers.sound import load_utterance, write_wav
 from voicemedia.callers.talk import Talk, as_text, show_summary, summary
 from voicemedia.callers.twilio import signature
@@ -52,7 +52,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", help=f"where to call (default {SERVER} and the carrier's path); sip: who tells the words"
     )
-    parser.add_argument("--dtmf", metavar="KEYS", help="press these keys after the last file (as dtmf:KEYS at the end)")
+    parser.add_argument(
+        "--dtmf", metavar="KEYS", help="press these keys after the last file (as dtmf:KEYS at the end), or as --keys-by"
+    )
     parser.add_argument(
         "--packet-ms", type=_packet_ms, metavar="MS", help="20 (default); Smartflo: 100; a browser's recorder: 250"
     )
@@ -108,10 +110,11 @@ def _add_identity(group: Any) -> None:
     group.add_argument("--param", type=_parameter, action="append", default=[], metavar="NAME=VALUE")
     group.add_argument("--secret", help="the route's secret (sent as the last part of the path)")
     group.add_argument("--auth-token", help="sign the handshake with this token (twilio)")
+    group.add_argument("--tls", action="store_true", help="call the address over TLS (sip)")
     group.add_argument("--insecure", action="store_true", help="wss:// with any certificate")
     group.add_argument("--codec", choices=("PCMU", "PCMA", "G722", "opus"), default="PCMU", help="of the sound (sip)")
     group.add_argument("--srtp", choices=("never", "sdes", "dtls"), default="never", help="encrypt the sound (sip)")
-    group.add_argument("--keys-by", choices=("rfc4733", "info"), default="rfc4733", help="how keys are sent (sip)")
+    group.add_argument("--keys-by", choices=KEYS_BY, default=KEYS_BY[0], help="how keys are sent (sip)")
 
 
 def _add_page(group: Any) -> None:
@@ -223,7 +226,9 @@ def plan(args: argparse.Namespace) -> CallPlan:
         spikes=args.spikes,
         drift_ppm=args.drift_ppm,
     )
-    lines = read_lines(args.lines, args.dtmf, args.text, page=args.carrier == "browser")
+    # A SIP caller's --dtmf may say how keys are sent instead of which.
+    way = args.carrier == "sip" and args.dtmf in KEYS_BY
+    lines = read_lines(args.lines, None if way else args.dtmf, args.text, page=args.carrier == "browser")
     return CallPlan(lines, args.packet_ms or 20, manners, bad)
 
 
@@ -234,12 +239,21 @@ def converse(reactor: Any, args: argparse.Namespace) -> Conversation:
     """
     to = destination(args)
     if args.carrier == "sip":
-        wish = SipWish(args.to or SIP_SERVER, args.number, args.codec, args.keys_by, args.insecure, args.srtp)
+        keys_by = args.dtmf if args.dtmf in KEYS_BY else args.keys_by
+        wish = SipWish(sip_address(args), args.number, args.codec, keys_by, args.insecure, args.srtp)
         return SipConversation(reactor, to, wish, plan(args))
     if args.carrier == "browser":
         return _page(reactor, args, to)
     identity = new_identity(number=args.number, to=args.to or "+918000000000", parameters=dict(args.param))
     return CarrierConversation(reactor, to, CARRIERS[args.carrier](identity), identity.call_id, plan(args))
+
+
+def sip_address(args: argparse.Namespace) -> str:
+    """Tell whom a SIP caller calls."""
+    if not args.tls:
+        return args.to or SIP_SERVER
+    to: str = args.to or SIP_SERVER.replace(":5060", ":5061")
+    return to if "transport=" in to or to.startswith("sips:") else f"{to};transport=tls"
 
 
 def _page(reactor: Any, args: argparse.Namespace, to: Destination) -> Conversation:

@@ -19,7 +19,7 @@ from voicemedia.callers.line import TICK_S, CallFailed, tls_options
 from voicemedia.callers.line import Destination as Place
 from voicemedia.callers.playback import Playback
 from voicemedia.callers.script import Script, Stage, Turn
-from voicemedia.callers.sound import SAMPLES_PER_MS
+from voicemedia.callers.sound import SAMPLES_PER_MS, Utterance
 from voicemedia.config import Sip
 from voicemedia.errors import ConfigError, WireError
 from voicemedia.sip_bridge.codec_wire import CODECS, parameters
@@ -32,6 +32,7 @@ from voicemedia.sip_bridge.rtp_wire import Packet, is_rtcp, read_rtp
 from voicemedia.sip_bridge.security_wire import RTP, Security
 from voicemedia.sip_bridge.sip_ports import Ears, Message, SipPorts
 from voicemedia.sip_bridge.telephone_event_wire import press
+from voicemedia.sip_bridge.tones_wire import key_tone
 from voicemedia.sip_bridge.udp_hub import UdpHub
 from voicemedia.sip_bridge.udp_ports import UdpPorts
 from voicemedia.sip_bridge.uri_wire import Uri
@@ -39,6 +40,7 @@ from voicemedia.sip_bridge.user_agent_wire import UserAgent
 
 SIP_SERVER: Final = "sip:bot@127.0.0.1:5060"
 KEY_MS: Final = 160
+KEYS_BY: Final = ("rfc4733", "info", "inband")
 LINGER_S: Final = 2.0
 "How long the answer to our BYE may take."
 CURES: Final = {
@@ -59,7 +61,7 @@ class SipWish:
     number: str = "+919800000001"
     codec: str = "PCMU"
     keys_by: str = "rfc4733"
-    "`rfc4733` or `info`."
+    "`rfc4733`, `info` or `inband`."
     insecure: bool = False
     srtp: str = "never"
     "`never`, `sdes` or `dtls`."
@@ -97,7 +99,7 @@ class SipCall:
         self.received: Counter[str] = Counter()
         self.keys: list[str] = []
         "Keys to be sent as INFO."
-        self.keys_in_sound = True
+        self.keys_by = "rfc4733"
         self.agreement: Agreement | None = None
         self._encoding: Encoding | None = None
         self._ear = RtpReceiver((20, 120), self._hear)
@@ -157,7 +159,10 @@ class SipCall:
         if turn is not None:
             self._turns_over.append(turn)
         for key in self.script.keys_due(now_ms):
-            if self.keys_in_sound and agreement.send_dtmf:
+            if self.keys_by == "inband":
+                tone = encode_mulaw(key_tone(key, KEY_MS, SAMPLES_PER_MS * 1000))
+                self.script.mouth.say(Utterance(key, tone, 0.0, KEY_MS), now_ms)
+            elif self.keys_by == "rfc4733" and agreement.send_dtmf:
                 self._press(key, agreement.send_dtmf, now_ms)
             else:
                 self.keys.append(key)
@@ -201,7 +206,7 @@ class SipLine:
 
     def __init__(self, reactor: Any, call: SipCall, wish: SipWish, turn_over: Callable[[Turn], None]) -> None:
         self._reactor, self._call, self._wish, self._turn_over = reactor, call, wish, turn_over
-        call.keys_in_sound = wish.keys_by == "rfc4733"
+        call.keys_by = wish.keys_by
         self._agent = UserAgent(lambda: secrets.token_hex(8), lambda: secrets.randbits(32) / 2**32)
         ears = Ears(lambda _: True, self._take, self._unsent, self._complain, lambda: int(self._wall_ms))
         self._ports = SipPorts(Sip(port=0), reactor, ears, self._judge)
