@@ -48,6 +48,8 @@ NOT_QUICK = (
     # Two Pythons at once would want the same address.
     "127.77.",
     "sockets",
+    # Sockets in real time, which two Pythons at full speed beside one another would upset.
+    "in_reactor",
     *OPTIONAL[:3],
 )
 "What a test file does not mention if it needs nothing but the interpreter."
