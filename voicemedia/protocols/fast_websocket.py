@@ -207,6 +207,7 @@ class FastWebSocketProtocol(WebSocketServerProtocol):
             else:
                 self.text_received(payload)
         except Exception:
+            # Ours: let out, it would end in Autobahn, which drops the socket without a word to the peer.
             self.report_bug()
 
     def onMessageFrameData(self, payload: bytes) -> None:
@@ -304,6 +305,7 @@ class FastWebSocketProtocol(WebSocketServerProtocol):
         try:
             self.opened()
         except Exception:
+            # As above.
             self.report_bug()
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:

@@ -125,7 +125,7 @@ class MediaStreamLeg:
         """Give up holes that are due; say whether one is left."""
         try:
             self._give_up_holes(now_ms)
-        except Exception:
+        except Exception:  # the ticker calls, for all streams in turn: a bug in this one ends this one
             self._socket.report_bug()
         self._hurried = self._jitter.next_due_ms != NEVER_MS
         return self._hurried

@@ -40,6 +40,8 @@ class Tape:
         "Samples of either side that are not in it."
 
     # --- what it is told ---
+    #
+    # Whatever goes wrong in here ends the recording and not the call: hence each `except` of any exception.
 
     def heard(self, pcm: bytes) -> None:
         """Take the next frame of the caller."""
