@@ -21,6 +21,7 @@ from voicemedia.sip_bridge.hop_wire import address_in, reachable, target_of, tra
 from voicemedia.sip_bridge.rate_wire import RateLimit
 from voicemedia.sip_bridge.sip_wire import Request, Response
 from voicemedia.sip_bridge.tls import server_context
+from voicemedia.sip_bridge.uri_wire import Uri
 
 Message = Request | Response
 MARKED: Final = 24 << 2
@@ -146,6 +147,10 @@ class SipPorts:
                 self._locals.clear()
             self._locals[peer] = _own_address_towards(peer)
         return self._locals[peer]
+
+    def is_ours(self, uri: Uri, flow: Flow) -> bool:
+        """Tell whether an address is our own, as the peer of a flow reaches us."""
+        return uri.host.strip("[]") == self.address(flow.peer[0]) and target_of(uri, flow)[1] in self._port.values()
 
     # --- in ---
 
