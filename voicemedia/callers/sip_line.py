@@ -208,7 +208,7 @@ class SipLine:
         self._reactor, self._call, self._wish, self._turn_over = reactor, call, wish, turn_over
         call.keys_by = wish.keys_by
         self._agent = UserAgent(lambda: secrets.token_hex(8), lambda: secrets.randbits(32) / 2**32)
-        ears = Ears(lambda _: True, self._take, self._unsent, self._complain, lambda: int(self._wall_ms))
+        ears = Ears(lambda _: True, self._take, self._unsent, self._refused, self._complain, lambda: int(self._wall_ms))
         self._ports = SipPorts(Sip(port=0), reactor, ears, self._judge)
         self._hub = UdpHub(reactor)
         self._rtp = UdpPorts("127.0.0.1", 0, 0, lambda: int(self._wall_ms))
@@ -297,6 +297,10 @@ class SipLine:
 
     def _unsent(self, message: Message, flow: Flow) -> None:
         self._agent.unsent(message, int(self._wall_ms))
+        self._flush()
+
+    def _refused(self, peer: tuple[str, int], branch: str) -> None:
+        self._agent.refused(peer, branch, int(self._wall_ms))
         self._flush()
 
     def _complain(self, kind: str) -> None:

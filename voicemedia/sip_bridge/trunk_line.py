@@ -121,6 +121,11 @@ class TrunkLine:
         self.agent.unsent(message, self._clock())
         self.flush()
 
+    def refused(self, peer: tuple[str, int], branch: str) -> None:
+        """Take note that the network says that a message of ours reached nobody."""
+        self.agent.refused(peer, branch, self._clock())
+        self.flush()
+
     def flush(self) -> None:
         """Send and do what the user agent wants, and wake when it next has something to do."""
         while outputs := self.agent.outputs():
