@@ -138,7 +138,7 @@ class TrunkCall:
         """The peer did not take our change: everything is as before."""
         if self._settling is not None:
             self.card.held = not self.card.held
-            self._play_on()
+            self.play_on()
         self._settle(Unable("the other side refused", status))
 
     def over(self) -> None:
@@ -195,22 +195,12 @@ class TrunkCall:
         if self._settling is not None or self.moving is not None:
             return fail(Unable("the call is being changed already", 409))
         self.card.held = held
-        self._play_on()
+        self.play_on()
         settled: Deferred[None] = Deferred()
         self._settling = settled
         self.sip.session.reoffer(self.home.now_ms)
         self.home.wake()
         return settled
-
-    def _play_on(self) -> None:
-        """Give the person music or the listener, as the call stands."""
-        media = self.sip.media
-        if media is not None:
-            media.direction = "sendonly" if self.card.held else "sendrecv"
-        if self.card.held:
-            self.set_aside(self.home.desk.music(self.leg.caller.rate_hz))
-        else:
-            self.bring_back()
 
     def press(self, keys: str) -> None:
         """Press keys towards the person's end.
@@ -251,6 +241,16 @@ class TrunkCall:
         self.leg.music = None
         if isinstance(self.leg.listener, Aside):
             self.leg.listener = self.leg.listener.listener
+
+    def play_on(self) -> None:
+        """Give the person music or the listener, as the call stands."""
+        media = self.sip.media
+        if media is not None:
+            media.direction = "sendonly" if self.card.held else "sendrecv"
+        if self.card.held:
+            self.set_aside(self.home.desk.music(self.leg.caller.rate_hz))
+        else:
+            self.bring_back()
 
     def take_over(self, listener: Listener) -> None:
         """Give the leg another listener; the one it had is told that the person was handed over."""
