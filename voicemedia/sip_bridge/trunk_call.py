@@ -21,6 +21,7 @@ from voicemedia.sip_bridge.rtp_leg import RtpLeg
 from voicemedia.sip_bridge.tone_detector_wire import ToneDetector
 from voicemedia.sip_bridge.tones_wire import Source, key_tone
 from voicemedia.sip_bridge.udp_ports import PortPair
+from voicemedia.sip_bridge.uri_wire import Uri
 
 if TYPE_CHECKING:
     from voicemedia.sip_bridge.trunk_calls import TrunkCalls
@@ -102,6 +103,8 @@ class TrunkCall:
         self.destination: Destination | None = None
         "Whom an outgoing call is placed to."
         self.redirections = 0
+        self.choices: list[Uri] = []
+        "Whom else it may be placed to, as those say who have sent it on; the best first."
         self.why: Goodbye | None = None
         "We hang up, and this is why."
         self.moving: Move | None = None
