@@ -3,10 +3,10 @@
 import secrets
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Final
 
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
 
@@ -25,6 +25,7 @@ from voicemedia.errors import ConfigError, WireError
 from voicemedia.sip_bridge.codec_wire import CODECS, parameters
 from voicemedia.sip_bridge.dtls_wire import Identity, is_dtls
 from voicemedia.sip_bridge.flow_wire import Answered, Destination, Ended, Event, Flow, MediaChanged, Transmit
+from voicemedia.sip_bridge.hop_wire import address_in
 from voicemedia.sip_bridge.offer_wire import Agreement, Negotiation, Terms
 from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
 from voicemedia.sip_bridge.rtp_receiver_wire import RtpReceiver
@@ -350,13 +351,26 @@ class SipLine:
     def _told(self, event: Event) -> None:
         match event:
             case MediaChanged(_, agreement):
-                self._call.agree(agreement)
-                self._security.agree(agreement, int(self._wall_ms))
+                self._agreed(agreement)
             case Answered():
                 self._answered = True
                 self._open()
             case Ended() if not self.ended.called:
                 self._over(event)
+
+    def _agreed(self, agreement: Agreement) -> None:
+        """Take what has been agreed on; a name is looked up first, as a socket would stop all else to do so."""
+        if address_in(agreement.address) is None:
+            found: Deferred[str] = maybeDeferred(self._reactor.resolve, agreement.address)
+            found.addCallback(lambda host: self._agreed(replace(agreement, address=host)))
+            found.addErrback(lambda _failure: self._nowhere(agreement.address))
+            return
+        self._call.agree(agreement)
+        self._security.agree(agreement, int(self._wall_ms))
+
+    def _nowhere(self, name: str) -> None:
+        self._call.faults[f"the server wants sound at {name}, which is not found"] += 1
+        self.hang_up()
 
     def _open(self) -> None:
         """Begin to talk: the call is answered, and there are keys if there have to be."""

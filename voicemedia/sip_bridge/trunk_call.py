@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -14,7 +14,7 @@ from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.desk import REASONS, Card
 from voicemedia.sip_bridge.dtmf_wire import KEYS
 from voicemedia.sip_bridge.flow_wire import Destination, KeyPressed, MediaChanged, MediaRefused
-from voicemedia.sip_bridge.hop_wire import address_in
+from voicemedia.sip_bridge.hop_wire import numbered
 from voicemedia.sip_bridge.move import Move
 from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.rtp_leg import RtpLeg
@@ -134,7 +134,7 @@ class TrunkCall:
 
     def agreed(self, agreement: Agreement) -> None:
         """Take what has been agreed on."""
-        self.leg.agree(_numbered(agreement, self.sip.flow.peer[0]))
+        self.leg.agree(numbered(agreement, self.sip.flow.peer[0]))
         self._settle(None)
 
     def _refused(self, status: int) -> None:
@@ -272,15 +272,3 @@ class TrunkCall:
         self.sip.hang_up(self.home.now_ms, REASONS.get(why))
         # In its own turn: the leg is in the middle of something.
         self.home.desk.reactor.callLater(0, self.home.wake)
-
-
-def _numbered(agreement: Agreement, peer: str) -> Agreement:
-    """Put the signalling peer in the place of names: a socket would look them up at each packet, and all calls wait.
-
-    Where the sound of a peer that gives a name really comes from, its packets tell.
-    """
-    host, port = agreement.rtcp
-    sound, reports = (each if address_in(each) is not None else peer for each in (agreement.address, host))
-    if (sound, reports) == (agreement.address, host):
-        return agreement
-    return replace(agreement, address=sound, rtcp=(reports, port))
