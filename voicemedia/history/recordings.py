@@ -20,9 +20,20 @@ async def recordings_of(database: Database, sessions: Sequence[str]) -> list[str
 def remove(paths: Sequence[str]) -> int:
     """Delete files; return how many there still were. One that is being written goes on into nothing.
 
-    :raises OSError: one cannot be deleted.
+    :raises OSError: one cannot be deleted; all others are.
     """
-    there = [path for each in paths if (path := Path(each)).exists()]
-    for path in there:
-        path.unlink(missing_ok=True)
-    return len(there)
+    there = sum(Path(each).exists() for each in paths)
+    for error in undeleted(paths).values():
+        raise error
+    return there
+
+
+def undeleted(paths: Sequence[str]) -> dict[str, OSError]:
+    """Delete files; return those that cannot be, and why."""
+    left: dict[str, OSError] = {}
+    for path in paths:
+        try:
+            Path(path).unlink(missing_ok=True)
+        except OSError as error:
+            left[path] = error
+    return left

@@ -75,7 +75,8 @@ class Spool:
         :raises OSError: the disk is full or broken; nothing was added.
         """
         if self.waiting_bytes + len(lines) > self.max_bytes:
-            raise SpoolFull(f"{self._folder}: {self.max_bytes >> 20} MiB wait already")
+            waits = f"{self._folder}: {self.max_bytes >> 20} MiB wait already"
+            raise SpoolFull(f"{waits}; bring the database back, or raise history.spool_mb")
         if self._open is None or self._files[self._open] >= FILE_BYTES:
             self._begin_file()
         number = self._open

@@ -12,6 +12,7 @@ from twisted.enterprise.adbapi import ConnectionPool
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
+from voicemedia.history.cures import with_cure
 from voicemedia.history.databases import Away, Refused, Row, Statement
 
 BUSY_S: Final = 5
@@ -35,7 +36,7 @@ class SQLite:
             self._path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
             os.close(os.open(self._path, os.O_CREAT | os.O_RDWR, ONLY_OURS))
         except OSError as error:
-            return fail(Away(f"{self._path}: {error.strerror or error}"))
+            return fail(Away(with_cure(error)))
         self._pool = ConnectionPool(
             "sqlite3",
             str(self._path),

@@ -16,9 +16,10 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 
 from voicemedia.aside import Aside
+from voicemedia.history.cures import with_cure
 from voicemedia.history.databases import Away, Database, Refused, Statement, migrate
 from voicemedia.history.forgetting import forgotten
-from voicemedia.history.recordings import remove
+from voicemedia.history.recordings import undeleted
 from voicemedia.history.records import Answered, AnyRecord, from_line, to_line
 from voicemedia.history.spool import Spool, SpoolFull, whole_lines
 
@@ -28,6 +29,7 @@ WRITE_S: Final = 1.0
 "Of rest after records were written, unless somebody waits: each time is a transaction and seven hops between threads."
 MAX_PENDING: Final = 20_000
 "Records in memory while the disk does not take them; what comes then is lost."
+MAX_UNDELETED: Final = 10_000
 RETRY_S: Final = (0.5, 1.0, 2.0, 5.0)
 "Waits before a database that is away is tried again; the last one from then on."
 
@@ -39,12 +41,16 @@ class WriteBehind:
 
     def __init__(self, database: Database, spool: Spool, reactor: IReactorTime, aside: Aside) -> None:
         self._database, self._spool, self._reactor, self._aside = database, spool, reactor, aside
-        self._spool_trouble = self._database_trouble = ""
+        self._spool_trouble = self._database_trouble = self._recordings_trouble = ""
         self.lost = 0
         "Records nothing could keep."
         self.refused = 0
         "Records the database does not take; they are kept in the spool's file `refused`."
         self._pending: list[bytes] = []
+        self._lost_before = 0
+        "Records lost in earlier outages."
+        self._undeleted: list[str] = []
+        "Recordings of erased sessions that could not be deleted."
         self._put = self._spooled = self._written = 0
         "Records so far; what comes from an earlier life of the spool is not counted."
         self.stopped = False
@@ -69,17 +75,22 @@ class WriteBehind:
     def put(self, record: AnyRecord) -> None:
         """Have a record written."""
         if len(self._pending) >= MAX_PENDING:
-            self.lost += 1
+            self._lose()
             return
         self._pending.append(to_line(record))
         self._put += 1
         if self._append_timer is None and not self._appending:
             self._append_timer = self._reactor.callLater(SPOOL_S, self._append)
 
+    def _lose(self) -> None:
+        if self.lost == self._lost_before:
+            self.log.error("history is lost from now on, as {count} records wait in memory", count=MAX_PENDING)
+        self.lost += 1
+
     @property
     def trouble(self) -> str:
-        """Why records do not reach the database; empty: they do."""
-        return self._spool_trouble or self._database_trouble
+        """Why records do not reach the database, or recordings are not deleted; empty: all is well."""
+        return self._spool_trouble or self._database_trouble or self._recordings_trouble
 
     @property
     def waiting_bytes(self) -> int:
@@ -165,6 +176,9 @@ class WriteBehind:
 
     def _appended(self, _done: None, batch: int) -> None:
         self._appending, self._spool_trouble = False, ""
+        if self.lost > self._lost_before:
+            self.log.error("history is kept again; {count} records were lost", count=self.lost - self._lost_before)
+            self._lost_before = self.lost
         del self._pending[:batch]
         self._spooled += batch
         if self._pending and not self.stopped:
@@ -177,7 +191,7 @@ class WriteBehind:
     def _not_appended(self, failure: Failure) -> None:
         failure.trap(OSError, SpoolFull)
         self._appending = False
-        trouble = f"the spool takes nothing: {failure.getErrorMessage()}"
+        trouble = f"the spool takes nothing: {with_cure(failure.value)}"
         if trouble != self._spool_trouble:
             self._spool_trouble = trouble
             self.log.error("history waits in memory: {trouble}", trouble=trouble)
@@ -220,7 +234,7 @@ class WriteBehind:
         except (Away, OSError) as error:
             # A server that comes back may have been set up anew.
             self._is_open = False
-            self._troubled(str(error))
+            self._troubled(with_cure(error))
             self._fail_waiting()
             if not self.stopped:
                 self._retry_timer = self._reactor.callLater(RETRY_S[min(self._tries, 3)], self._retry)
@@ -253,11 +267,23 @@ class WriteBehind:
         await self._write_records([record for record in records if record.at_ms > erased.get(record.session, -1)])
         # Who erased a session in this very moment did not see what was being written of it.
         erased = await self._erased()
-        if unwanted := _recordings([each for each in records if each.at_ms <= erased.get(each.session, -1)]):
-            await self._aside(remove, unwanted)
+        await self._delete(_recordings([each for each in records if each.at_ms <= erased.get(each.session, -1)]))
         late = [(session, erased[session]) for session in {each.session for each in records} if session in erased]
         if late:
             await self._database.write([statement for each in late for statement in forgotten(*each)])
+
+    async def _delete(self, unwanted: Sequence[str]) -> None:
+        """Delete recordings; those that cannot be are tried again with the next file, and hold up nothing."""
+        if not unwanted and not self._undeleted:
+            return
+        left = await self._aside(undeleted, [*self._undeleted, *unwanted])
+        self._undeleted = list(left)[:MAX_UNDELETED]
+        trouble = next(
+            (f"recordings of erased sessions cannot be deleted: {with_cure(error)}" for error in left.values()), ""
+        )
+        if trouble and not self._recordings_trouble:
+            self.log.error("{count} {trouble}", count=len(left), trouble=trouble)
+        self._recordings_trouble = trouble
 
     async def _write_records(self, wanted: Sequence[AnyRecord]) -> None:
         try:
