@@ -42,11 +42,11 @@ class Mirror:
         self._frames.append(pcm)
 
     def tick(self, now_ms: int) -> None:
-        # As a call does it: first the leg, then what is to be said.
-        self._leg.tick(now_ms)
+        # As a call does it: first what is to be said, then the leg.
         self._begun = self._begun or len(self._frames) >= AHEAD
         if self._begun and self._frames:
             self._leg.play(self._frames.popleft())
+        self._leg.tick(now_ms)
 
     def sweep(self, now_ms: int) -> None: ...
     def digit(self, key: str) -> None: ...

@@ -143,9 +143,9 @@ class Call:
     # --- time ---
 
     def tick(self, now_ms: int) -> None:
-        """Let 20 ms pass: late packets, sound to send, turns that have become complete."""
-        self.leg.tick(now_ms)
+        """Let 20 ms pass: sound to send, in this very tick, late packets, turns that have become complete."""
         self._speaker.tick(now_ms, self._patience_ms)
+        self.leg.tick(now_ms)
         if self._utterance.speaking and now_ms - self._heard_ms > self._stall_ms:
             # The carrier sends nothing while its caller is silent.
             speech = self._endpointer.stop_now()

@@ -17,7 +17,7 @@ from voicemedia.sip_bridge.bridge import Bridge
 from voicemedia.sip_bridge.desk import Desk
 from voicemedia.sip_bridge.dtls_wire import Identity
 from voicemedia.sip_bridge.music import Music
-from voicemedia.sip_bridge.rtp_leg import Room
+from voicemedia.sip_bridge.room import Room
 from voicemedia.sip_bridge.trunk_line import TrunkLine
 from voicemedia.switchboard import Line, Switchboard
 from voicemedia.ticker import Ticker

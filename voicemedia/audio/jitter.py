@@ -111,14 +111,16 @@ class JitterBuffer:
         """Sound given up as lost."""
         return self._lost_samples * 1000 // self._rate_hz
 
-    def straight(self, position: int, samples: int) -> bool:
-        """Tell whether a packet may be heard at once, as nearly all may; it then needs not be put in."""
-        if position != self._next or self._held:
-            return False
-        self.received += 1
-        self.delivered += 1
-        self._next = position + samples
-        return True
+    def expects(self, position: int) -> bool:
+        """Tell whether a packet there would be heard at once."""
+        return position == self._next and not self._held
+
+    def skip(self, packets: int, samples: int) -> None:
+        """Count packets that were expected, each when it came, and heard without being put in."""
+        assert self._next is not None
+        self.received += packets
+        self.delivered += packets
+        self._next += samples
 
     def put(self, position: int, samples: int, payload: bytes, now_ms: int) -> list[Delivery]:
         """Take one packet in; return, in order, all that may be heard now.

@@ -8,7 +8,7 @@ from voicemedia.config import Secret
 from voicemedia.errors import CallRefused
 from voicemedia.interfaces import Goodbye, Leg, Listener
 from voicemedia.sip_bridge.reason_wire import NORMAL, Reason
-from voicemedia.sip_bridge.rtp_leg import Room
+from voicemedia.sip_bridge.room import Room
 from voicemedia.sip_bridge.tones_wire import Source
 
 REASONS: Final = {

@@ -70,23 +70,23 @@ class Joined:
 
     def __init__(self, one: TrunkCall, other: TrunkCall) -> None:
         self._calls = (one, other)
-        self._parted = False
         self._desk = one.home.desk
         self._until_ms = one.home.now_ms + self._desk.max_call_s * 1000
+        one.card.joined, other.card.joined = other.card.call_id, one.card.call_id
         one.take_over(Side(self, one, other))
         other.take_over(Side(self, other, one))
-        # Only now: whoever they were joined with before has just been told, and has parted from them.
-        one.card.joined, other.card.joined = other.card.call_id, one.card.call_id
         for call in self._calls:
             call.leg.play_evenly(True)
         self._desk.join(self)
         self.log.info("calls {one} and {other} are joined", one=one.card.call_id, other=other.card.call_id)
 
     def tick(self, now_ms: int) -> None:
-        """Let both send; a bug in it ends both, and nothing else."""
+        """Let both hear, then both say what they have heard; a bug in it ends both, and nothing else."""
         try:
             for call in self._calls:
-                call.leg.tick(now_ms)
+                call.leg.listen(now_ms)
+            for call in self._calls:
+                call.leg.speak(now_ms)
         except Exception:
             one, other = self._calls
             self.log.failure("calls {one} and {other}: lost to a bug", one=one.card.call_id, other=other.card.call_id)
@@ -100,10 +100,7 @@ class Joined:
                 call.hang_up(Goodbye.TOO_LONG)
 
     def part(self, left: TrunkCall, why: Goodbye) -> None:
-        """One has gone, or has been taken over by somebody else: the other is left, and hung up."""
-        if self._parted:
-            return
-        self._parted = True
+        """One has gone, or has been taken over by somebody else."""
         self._desk.leave(self)
         for call in self._calls:
             call.card.joined = ""

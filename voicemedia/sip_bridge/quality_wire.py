@@ -5,6 +5,7 @@ from typing import Final
 from voicemedia.sip_bridge.rtcp_wire import Block, Bye, Name, Reception, Report, read_rtcp, round_trip_ms, write_rtcp
 from voicemedia.sip_bridge.rtp_sender_wire import RtpSender
 from voicemedia.sip_bridge.rtp_wire import Packet
+from voicemedia.sip_bridge.run_wire import Run
 
 EVERY_MS: Final = 5_000
 
@@ -46,6 +47,20 @@ class Quality:
             return
         self._lost_before += max(0, reception.lost) if reception else 0
         self._reception = Reception(packet, clock_hz, now_ms)
+
+    def count(self, packet: Packet) -> None:
+        """Count a packet of anything else."""
+        if self._reception is not None and self._reception.ssrc == packet.ssrc:
+            self._reception.count(packet)
+
+    def run(self, packet: Packet, ticks: int) -> Run | None:
+        """Return what takes the packets behind the last one, if they may come in a run."""
+        return self._reception.run(packet, ticks) if self._reception is not None else None
+
+    def skip(self, run: Run) -> None:
+        """Count what came in a run."""
+        if self._reception is not None:
+            self._reception.skip(run)
 
     def take_rtcp(self, datagram: bytes, now_ms: int) -> None:
         """Take the peer's RTCP.

@@ -7,6 +7,7 @@ from typing import Final
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.rtp_wire import Packet, sequence_step, time_step
+from voicemedia.sip_bridge.run_wire import Run
 
 SENDER: Final = 200
 RECEIVER: Final = 201
@@ -214,13 +215,9 @@ class Reception:
         self._report, self._report_ms = 0, 0
 
     def take(self, packet: Packet, now_ms: int) -> None:
-        """Count a packet."""
+        """Count a packet of sound."""
+        self.count(packet)
         timestamp, clock_hz = packet.timestamp, self.clock_hz
-        if packet.sequence == (self.highest + 1) & 0xFFFF:
-            self.highest += 1
-        else:
-            self._jump(packet)
-        self.received += 1
         passed = (now_ms - self._last_ms) * clock_hz // 1000
         off = abs(passed - timestamp + self._timestamp)
         if off >= clock_hz:
@@ -228,6 +225,27 @@ class Reception:
         if off < clock_hz:
             self._jitter += (off - self._jitter) / 16
         self._timestamp, self._last_ms = timestamp, now_ms
+
+    def count(self, packet: Packet) -> None:
+        """Count a packet whose timestamp says nothing of when it was sent, such as a key's."""
+        if packet.sequence == (self.highest + 1) & 0xFFFF:
+            self.highest += 1
+        else:
+            self._jump(packet)
+        self.received += 1
+
+    def run(self, packet: Packet, ticks: int) -> Run | None:
+        """Return what takes the packets behind the last one; None when that was a late one."""
+        if packet.sequence != self.highest & 0xFFFF:
+            return None
+        return Run(packet, ticks, self.clock_hz, self._last_ms, self._jitter)
+
+    def skip(self, run: Run) -> None:
+        """Count what came in a run."""
+        self.highest += run.packets
+        self.received += run.packets
+        self._timestamp = (self._timestamp + run.packets * run.ticks) & _MIDDLE
+        self._last_ms, self._jitter = run.came_ms, run.jitter
 
     def _jump(self, packet: Packet) -> None:
         """Take note of a packet that is not the next."""

@@ -1,57 +1,39 @@
 """The leg of a SIP call: RTP in, through jitter buffer and concealment, to the call; and back."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Final
 
 from twisted.logger import Logger
 
-from voicemedia import config
 from voicemedia.audio.coding import Wish, make_encoding
 from voicemedia.audio.frames import frame_bytes
 from voicemedia.audio.jitter import NEVER_MS
 from voicemedia.errors import WireError
 from voicemedia.interfaces import FRAME_MS, Caller, Goodbye, Listener
-from voicemedia.metrics import Metrics
 from voicemedia.sip_bridge.codec_wire import Codec, parameters
-from voicemedia.sip_bridge.dtls_wire import Identity, is_dtls
+from voicemedia.sip_bridge.dtls_wire import is_dtls
 from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.quality_wire import Quality
+from voicemedia.sip_bridge.room import Room
 from voicemedia.sip_bridge.rtp_link import RtpLink
 from voicemedia.sip_bridge.rtp_receiver_wire import RtpReceiver
 from voicemedia.sip_bridge.rtp_sender_wire import RtpSender
 from voicemedia.sip_bridge.rtp_wire import COMFORT_NOISE, Packet, is_rtcp, read_rtp
+from voicemedia.sip_bridge.run_wire import Run
 from voicemedia.sip_bridge.score_wire import score
 from voicemedia.sip_bridge.security_wire import RTCP, RTP
 from voicemedia.sip_bridge.telephone_event_wire import KeysIn
-from voicemedia.sip_bridge.udp_hub import UdpHub
-from voicemedia.sip_bridge.udp_ports import PortPair, UdpPorts
+from voicemedia.sip_bridge.udp_ports import PortPair
 from voicemedia.switching import Switching
 from voicemedia.taping import Tape
 
 LEAD_MS: Final = FRAME_MS
 "One frame, so that a tick a little early finds the frame of its slot; it leaves no sooner for that."
+LOOK_MS: Final = 200
+"What is counted in seconds, reports and a silent peer, is looked at so often."
 NARROW_HZ: Final = 8000
 WIDE_HZ: Final = 16_000
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What all legs share."""
-
-    jitter: config.Jitter
-    metrics: Metrics
-    clock: Callable[[], int]
-    hurry: Callable[[Callable[[int], bool]], None]
-    "The ticker's: asks in every slot until it hears False."
-    hub: UdpHub
-    ports: UdpPorts
-    number: Callable[[], int]
-    "Makes 32 random bits."
-    identity: Identity | None = None
-    "Ours in DTLS handshakes; None: there are none."
-    no_rtp_ms: int = 30_000
-    "A peer that sends nothing for so long has vanished; not while the call is held."
 
 
 class RtpLeg:
@@ -68,24 +50,24 @@ class RtpLeg:
         "_agreement",
         "_events",
         "_frame_bytes",
-        "_hang_up",
         "_heard_ms",
         "_hurried",
         "_keys",
         "_late",
         "_link",
+        "_look_ms",
         "_over",
         "_pair",
         "_quality",
         "_receiver",
         "_room",
+        "_run",
         "_sender",
         "_shaking",
         "_tape",
         "_totals",
         "caller",
-        "concealed",
-        "frames_in",
+        "hang_up",
         "last_message_ms",
         "lead_ms",
         "listener",
@@ -103,7 +85,9 @@ class RtpLeg:
     ) -> None:
         self.caller, self.lead_ms = caller, LEAD_MS
         self.last_message_ms = self._heard_ms = room.clock()
-        self._pair, self._room, self._hang_up = pair, room, hang_up
+        self._pair, self._room = pair, room
+        self.hang_up = hang_up
+        "Says BYE; `gone` follows at once."
         self._link = RtpLink(pair, room.metrics, room.identity, known, self._handshake_failed)
         self.listener: Listener | None = None
         self.switching: Switching | None = None
@@ -116,14 +100,12 @@ class RtpLeg:
         self._shaking = False
         "A handshake is looked after in every slot."
         self._keys = KeysIn()
-        deadlines_ms = room.jitter.deadline_min_ms, room.jitter.deadline_max_ms
-        self._receiver = RtpReceiver(deadlines_ms, self._hear)
+        self._receiver = RtpReceiver((room.jitter.deadline_min_ms, room.jitter.deadline_max_ms), self._hear)
         self._frame_bytes = frame_bytes(caller.rate_hz)
-        numbers = room.number(), room.number() & 0x7FFF, room.number()
-        self._sender = RtpSender(numbers)
+        self._sender = RtpSender((room.number(), room.number() & 0x7FFF, room.number()))
         self._quality = Quality(self._sender.ssrc, f"voicemedia@{caller.stream_id or 'leg'}")
-        self._hurried, self._over, self._late = False, False, 0
-        self.frames_in = self.concealed = 0
+        self._run: Run | None = None
+        self._hurried, self._over, self._late, self._look_ms = False, False, 0, 0
         self._totals: Mapping[str, int] | None = None
         "Once it is over: metrics, log and history ask for them."
         room.hub.add(pair.rtp, self._take)
@@ -137,6 +119,7 @@ class RtpLeg:
 
     def agree(self, agreement: Agreement) -> None:
         """Take what has been agreed on, at first or anew."""
+        self._end_run()
         now_ms = self._room.clock()
         before, self._agreement = self._agreement, agreement
         self._link.agree(agreement, now_ms)
@@ -159,12 +142,11 @@ class RtpLeg:
     def _choose_rate(self, codec: Codec) -> None:
         """Take the rate of the first codec for the whole call, whatever is agreed on later."""
         rate_hz = NARROW_HZ if codec.rate_hz == NARROW_HZ else WIDE_HZ
-        if rate_hz == self.caller.rate_hz:
-            # As made: most calls are narrow, and to begin anew is 3 % of what one costs.
-            return
-        self.caller = replace(self.caller, rate_hz=rate_hz)
-        self._frame_bytes = frame_bytes(rate_hz)
-        self._receiver.begin(rate_hz)
+        # Most calls are narrow, as made, and to begin anew is 3 % of what one costs.
+        if rate_hz != self.caller.rate_hz:
+            self.caller = replace(self.caller, rate_hz=rate_hz)
+            self._frame_bytes = frame_bytes(rate_hz)
+            self._receiver.begin(rate_hz)
 
     def _shake(self, now_ms: int) -> bool:
         """Go on with the handshake; say whether it is to be looked after further."""
@@ -174,7 +156,7 @@ class RtpLeg:
     def _handshake_failed(self, why: str) -> None:
         self.log.warn("call {call}: no DTLS-SRTP: {why}", call=self.caller.call_id, why=why)
         self._room.metrics.wire_error("sip", "dtls_failed")
-        self._hang_up(Goodbye.PEER_BROKE_PROTOCOL)
+        self.hang_up(Goodbye.PEER_BROKE_PROTOCOL)
 
     def begin(self, listener: Listener) -> None:
         """Talk to this call from now on."""
@@ -185,6 +167,7 @@ class RtpLeg:
         if self._over:
             return
         self._over = True
+        self._end_run()
         self._link.send_rtcp(self._quality.goodbye(self._sender, self._room.clock()))
         self._room.hub.remove(self._pair.rtp)
         self._room.hub.remove(self._pair.rtcp)
@@ -193,11 +176,9 @@ class RtpLeg:
         self._count_late()
         self._totals = self.totals()
         self._room.metrics.quality(self.caller.route, self._totals)
-        listener = self.listener
-        if listener is None:
-            return
-        self.listener = None
-        listener.gone(why)
+        listener, self.listener = self.listener, None
+        if listener is not None:
+            listener.gone(why)
 
     @property
     def tape(self) -> Tape | None:
@@ -210,6 +191,7 @@ class RtpLeg:
 
     def play_evenly(self, even: bool) -> None:
         """Tell the listener a frame every 20 ms: it is a person, and no recognizer."""
+        self._end_run()
         self._receiver.play_evenly(even)
 
     @property
@@ -223,24 +205,35 @@ class RtpLeg:
 
     # --- from the socket ---
 
-    def _take(self, datagram: bytes, source: tuple[Any, ...]) -> None:
+    def _take(self, datagram: bytes, source: tuple[Any, ...], now_ms: int) -> None:
+        run = self._run
         try:
-            if is_rtcp(datagram):
-                self._read_rtcp(datagram, source, RTP)
+            if run is not None and run.expects(datagram) and source == self._link.believed:
+                self._go_on(run, self._link.unprotect(datagram), source, now_ms)
+            elif is_rtcp(datagram):
+                self._read_rtcp(datagram, source, RTP, now_ms)
             elif is_dtls(datagram):
                 self._link.take_handshake(datagram, source, RTP)
-            elif not self._link.security.required:
-                self._receive(read_rtp(datagram), source, self._room.clock())
             else:
-                self._receive(read_rtp(self._link.security.unprotect(datagram)), source, self._room.clock())
+                self._receive(read_rtp(self._link.unprotect(datagram)), source, now_ms)
         except WireError as error:
             self._room.metrics.wire_error("sip", error.kind)
         except Exception:
             self._bug()
 
+    def _go_on(self, run: Run, datagram: bytes, source: tuple[Any, ...], now_ms: int) -> None:
+        """Take a packet with the header that was expected."""
+        if len(datagram) != run.length:
+            self._receive(read_rtp(datagram), source, now_ms)
+            return
+        run.take(now_ms)
+        self.last_message_ms = self._heard_ms = now_ms
+        self._receiver.go_on(datagram[12:])
+
     def _receive(self, packet: Packet, source: tuple[Any, ...], now_ms: int) -> None:
-        kind, receiver = packet.payload_type, self._receiver
-        codec = receiver.codecs.get(kind)
+        self._end_run()
+        kind = packet.payload_type
+        codec = self._receiver.codecs.get(kind)
         if codec is None and kind not in self._events and kind != COMFORT_NOISE:
             raise WireError("unknown_payload_type")
         if source != self._link.believed:
@@ -249,17 +242,32 @@ class RtpLeg:
         if self.listener is None:
             return
         if codec is not None:
-            self._quality.take(packet, codec.clock_hz, now_ms)
-            receiver.sound(packet, codec, now_ms)
-            if not self._hurried and receiver.next_due_ms != NEVER_MS:
-                self._hurried = True
-                self._room.hurry(self._look)
-        elif kind in self._events:
-            receiver.passed(packet)
+            self._sound(packet, codec, now_ms)
+            return
+        self._quality.count(packet)
+        if kind in self._events:
+            self._receiver.passed(packet)
             if key := self._keys.take(packet, self._events[kind], now_ms):
                 self.listener.digit(key)
         else:
-            receiver.comfort_noise(packet, now_ms)
+            self._receiver.comfort_noise(packet, now_ms)
+
+    def _sound(self, packet: Packet, codec: Codec, now_ms: int) -> None:
+        receiver = self._receiver
+        self._quality.take(packet, codec.clock_hz, now_ms)
+        receiver.sound(packet, codec, now_ms)
+        if ticks := receiver.stride(packet):
+            self._run = self._quality.run(packet, ticks)
+        if not self._hurried and receiver.next_due_ms != NEVER_MS:
+            self._hurried = True
+            self._room.hurry(self._look)
+
+    def _end_run(self) -> None:
+        """Count what has come in a row, so that anything else may be done with the stream."""
+        run, self._run = self._run, None
+        if run is not None:
+            self._quality.skip(run)
+            self._receiver.skip(run.packets, run.ticks)
 
     def _look(self, now_ms: int) -> bool:
         """Give up holes that are due; say whether one is left."""
@@ -272,29 +280,26 @@ class RtpLeg:
 
     def _hear(self, frame: bytes, concealed: bool) -> None:
         metrics = self._room.metrics
-        self.frames_in += 1
         metrics.frames_in += 1
         if concealed:
-            self.concealed += 1
             metrics.frames_concealed += 1
         if self._tape is not None:
             self._tape.heard(frame)
         if self.listener is not None:
             self.listener.hear(frame, concealed)
 
-    def _take_rtcp(self, datagram: bytes, source: tuple[Any, ...]) -> None:
+    def _take_rtcp(self, datagram: bytes, source: tuple[Any, ...], now_ms: int) -> None:
         try:
             if is_dtls(datagram):
                 self._link.take_handshake(datagram, source, RTCP)
             else:
-                self._read_rtcp(datagram, source, RTCP)
+                self._read_rtcp(datagram, source, RTCP, now_ms)
         except WireError as error:
             self._room.metrics.wire_error("sip", error.kind)
 
-    def _read_rtcp(self, datagram: bytes, source: tuple[Any, ...], port: int) -> None:
+    def _read_rtcp(self, datagram: bytes, source: tuple[Any, ...], port: int, now_ms: int) -> None:
         if self._link.known(source[0]):
             datagram = self._link.security.unprotect(datagram, port, rtcp=True)
-            now_ms = self._room.clock()
             self._quality.take_rtcp(datagram, now_ms)
             if self._receiver.quiet:
                 # Who is silent on purpose may be so for long; its reports show that it is there.
@@ -302,16 +307,13 @@ class RtpLeg:
 
     def _bug(self) -> None:
         self.log.failure("call {call}: lost to a bug", call=self.caller.call_id)
-        self._hang_up(Goodbye.FAILED)
+        self.hang_up(Goodbye.FAILED)
 
     # --- from the call (Leg) ---
 
     def play(self, pcm: bytes) -> None:
         """Send whole frames, each in its slot; to a peer that hears music they are lost."""
         if self.music is not None:
-            return
-        if len(pcm) == self._frame_bytes:
-            self._link.send(self._sender.play(pcm))
             return
         for at in range(0, len(pcm), self._frame_bytes):
             self._link.send(self._sender.play(pcm[at : at + self._frame_bytes]))
@@ -326,54 +328,61 @@ class RtpLeg:
 
     def tick(self, now_ms: int) -> None:
         """Let 20 ms pass."""
-        agreement = self._agreement
-        if agreement is None or self._over:
-            return
-        if packets := self._sender.tick(now_ms):
-            self._link.send(packets)
-        if self.music is not None:
-            self._link.send(self._sender.play(self.music()))
-        if not self._receiver.idle:
+        self.listen(now_ms)
+        self.speak(now_ms)
+
+    def listen(self, now_ms: int) -> None:
+        """Hear what is due in these 20 ms."""
+        if not self._receiver.idle and self._agreement is not None and not self._over:
             self._receiver.tick(now_ms)
-        if self._sender.marks:
+
+    def speak(self, now_ms: int) -> None:
+        """Send what these 20 ms have been given."""
+        sender = self._sender
+        if self._agreement is None or self._over:
+            return
+        if self.music is not None:
+            self._link.send(sender.play(self.music()))
+        if packets := sender.tick(now_ms):
+            self._link.send(packets)
+        if sender.marks:
             self._tell_marks()
-        if now_ms >= self._quality.due_ms:
+        if now_ms >= self._look_ms:
+            self._look_ms = now_ms + LOOK_MS
             self._report(now_ms)
-        self._miss(agreement, now_ms)
+            self._miss(self._agreement, now_ms)
 
     def _miss(self, agreement: Agreement, now_ms: int) -> None:
         """Give up a peer that has been silent for too long, and may not be."""
         if agreement.held or not agreement.receiving:
             self._heard_ms = self.last_message_ms = now_ms
         elif now_ms - self._heard_ms > self._room.no_rtp_ms:
-            self._hang_up(Goodbye.PEER_VANISHED)
+            self.hang_up(Goodbye.PEER_VANISHED)
 
     def _report(self, now_ms: int) -> None:
-        self._count_late()
-        if report := self._quality.due(self._sender, now_ms):
-            self._link.send_rtcp(report)
+        if now_ms >= self._quality.due_ms:
+            self._end_run()
+            self._count_late()
+            self._link.send_rtcp(self._quality.due(self._sender, now_ms))
 
     def _tell_marks(self) -> None:
-        marks, self._sender.marks = self._sender.marks, []
+        marks, self._sender.marks = self._sender.marks, ()
         for number in marks:
             if self.listener is not None:
                 self.listener.marked(number)
-
-    def hang_up(self, why: Goodbye) -> None:
-        """Say BYE; `gone` follows at once."""
-        self._hang_up(why)
 
     def totals(self) -> Mapping[str, int]:
         """Return what came and went."""
         if self._totals is not None:
             return self._totals
+        self._end_run()
         received, late, duplicate, reordered, _ = self._receiver.counts()
         return {
             "packets_in": received,
             "packets_out": self._sender.packets,
-            "frames_in": self.frames_in,
+            "frames_in": self._receiver.frames,
             "frames_out": self._sender.frames,
-            "frames_concealed": self.concealed,
+            "frames_concealed": self._receiver.concealed,
             "late": late,
             "duplicate": duplicate,
             "reordered": reordered,

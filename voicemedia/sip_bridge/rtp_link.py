@@ -29,6 +29,7 @@ class RtpLink:
         "_latch",
         "_metrics",
         "_pair",
+        "_secured",
         "believed",
         "known",
         "security",
@@ -46,6 +47,7 @@ class RtpLink:
         self._agreement: Agreement | None = None
         self._latch: Latch | None = None
         self.believed: Address | None = None
+        self._secured = False
         self.security = Security(identity)
 
     def agree(self, agreement: Agreement, now_ms: int) -> None:
@@ -58,6 +60,7 @@ class RtpLink:
             self._latch.describe(described, now_ms)
             self.believed = None
         self.security.agree(agreement, now_ms)
+        self._secured = self.security.required
 
     # --- who speaks ---
 
@@ -67,12 +70,20 @@ class RtpLink:
         :raises WireError: `rtp_from_elsewhere`.
         """
         latch = self._latch
-        if latch is not None and self.security.required:
+        if latch is not None and self._secured:
             latch.trust(source)
+            self.believed = source
         elif latch is None or not latch.admits(source, packet.ssrc, now_ms):
             raise WireError("rtp_from_elsewhere")
         elif latch.latched:
             self.believed = latch.target
+
+    def unprotect(self, datagram: bytes) -> bytes:
+        """Return the packet of sound that a datagram holds.
+
+        :raises WireError: `srtp_refused`, `srtp_without_keys`.
+        """
+        return self.security.unprotect(datagram) if self._secured else datagram
 
     # --- the handshake ---
 
@@ -106,14 +117,14 @@ class RtpLink:
 
     def send(self, packets: list[bytes]) -> None:
         """Send RTP."""
-        if self._latch is None:
+        latch = self._latch
+        if latch is None:
             return
         self._metrics.frames_out += len(packets)
-        security, target = self.security, self._latch.target
+        if self._secured:
+            packets = [wire for packet in packets if (wire := self.security.protect(packet)) is not None]
         for packet in packets:
-            wire = security.protect(packet) if security.required else packet
-            if wire is not None:
-                self._send_to(self._pair.rtp, wire, target)
+            self._send_to(self._pair.rtp, packet, latch.target)
 
     def send_rtcp(self, packet: bytes) -> None:
         """Send RTCP, to its own port or with the sound."""

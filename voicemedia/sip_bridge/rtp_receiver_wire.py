@@ -55,6 +55,7 @@ class RtpReceiver:
         "_streams",
         "_timeline",
         "codecs",
+        "concealed",
         "concealed_ms",
         "damaged",
         "frames",
@@ -70,7 +71,7 @@ class RtpReceiver:
         self._past: Counts = (0, 0, 0, 0, 0)
         self._even = False
         self._smoother: Smoother | None = None
-        self.damaged = self.frames = self.holes = 0
+        self.damaged = self.frames = self.concealed = self.holes = 0
         self.concealed_ms = 0.0
         self._concealing = False
         self.begin(8000)
@@ -131,21 +132,6 @@ class RtpReceiver:
             self.flush()
             self._use(codec)
         ticks = self._decoding.ticks(payload)
-        if ticks and self._smoother is None:
-            position = self._timeline.follow(packet, ticks)
-            if position >= 0:
-                if not self.idle:
-                    self._quiet, self.idle = None, True
-                if self._jitter.straight(position, ticks):
-                    self._straight(payload)
-                else:
-                    self._deliver(self._jitter.put(position, ticks, payload, now_ms))
-                return
-        self._place(packet, ticks, now_ms)
-
-    def _place(self, packet: Packet, ticks: int, now_ms: int) -> None:
-        """Take a packet that is not simply the next."""
-        payload = packet.payload
         if not ticks:
             if payload:
                 raise WireError("bad_payload", self._codec.name)
@@ -161,19 +147,28 @@ class RtpReceiver:
         self._quiet, self.idle = None, True
         self._deliver(self._jitter.put(position, ticks, payload, now_ms))
 
-    def _straight(self, payload: bytes) -> None:
-        """Deliver a packet in its turn, which nearly all are, and which mostly is a frame."""
-        try:
-            pcm = self._decoding.decode(payload)
-        except WireError:
-            self._deliver((payload,))
-            return
+    def stride(self, packet: Packet) -> int:
+        """Return the ticks to the packet behind the last one, if that may then be told to `go_on`; else 0."""
+        width = self._decoding.tick_bytes
+        if not width or self._smoother is not None:
+            return 0
+        end = self._timeline.end(packet)
+        return len(packet.payload) // width if end is not None and self._jitter.expects(end) else 0
+
+    def go_on(self, payload: bytes) -> None:
+        """Take the sound of the packet a `stride` behind the last one; it is counted later, by `skip`."""
+        pcm = self._decoding.decode(payload)
         if len(pcm) == self._frame_bytes and self._resampler is None and not self._framer.pending:
             self._concealing = False
             self.frames += 1
             self._hear(pcm, False)
         else:
             self._frames(pcm, False)
+
+    def skip(self, packets: int, ticks: int) -> None:
+        """Count packets that were told to `go_on`."""
+        self._timeline.skip(packets, packets * ticks)
+        self._jitter.skip(packets, packets * ticks)
 
     def comfort_noise(self, packet: Packet, now_ms: int) -> None:
         """Take a description of the silence that begins."""
@@ -274,6 +269,7 @@ class RtpReceiver:
         self._concealing = concealed
         for frame in self._framer.feed(pcm):
             self.frames += 1
+            self.concealed += concealed
             self._hear(frame, concealed)
 
     # --- counts ---

@@ -1,7 +1,9 @@
 """What leaves as RTP, and when: one frame every 20 ms, of sound, a key, or silence, on one unbroken clock.
 
-The peer buffers nothing for us, so we are the clock. What is played is sent in its slot; a slot nobody filled is sent
-as silence when it is over, so that there is no gap in which a carrier or a NAT could take us for dead.
+The peer buffers nothing for us, so we are the clock. Everything leaves at the beginning of its slot, sound or, where
+nothing is played, silence: there is no gap in which a carrier or a NAT could take us for dead, and no step between
+speech and silence that a jitter buffer would have to follow. Only the first sound after a silence leaves at once,
+ahead of its slot.
 """
 
 from collections import deque
@@ -19,6 +21,7 @@ STALLED: Final = 5
 "So many slots late, silence is passed over and not made up for."
 BETWEEN_KEYS: Final = 4
 "Slots of sound after a key, for detectors that want a pause."
+_UNBEGUN: Final = -1
 _SEQUENCES: Final = 1 << 16
 _TIMES: Final = 1 << 32
 
@@ -34,17 +37,17 @@ class RtpSender:
         "_encoding",
         "_key_began",
         "_key_type",
+        "_keying",
         "_keys",
         "_marker",
-        "_open",
-        "_origin_ms",
+        "_next_ms",
         "_payload_type",
         "_pressing",
         "_queue",
         "_rest",
         "_sequence",
+        "_silent",
         "_slot_ticks",
-        "_slots",
         "_timestamp",
         "frames",
         "marks",
@@ -60,12 +63,15 @@ class RtpSender:
         self._queue: deque[bytes | int] = deque()
         self._keys: deque[tuple[str, int]] = deque()
         self._pressing: Iterator[Packet] | None = None
+        self._keying = False
+        "A key is being pressed, waits for its turn, or has just been."
         self._key_began = self._rest = 0
-        self._origin_ms: int | None = None
-        self._slots = self._open = 0
-        "Slots that are over or filled, and slots that have begun."
+        self._next_ms = _UNBEGUN
+        "When the next slot begins."
         self.sending, self._marker = False, True
-        self.marks: list[int] = []
+        self._silent = False
+        "Whether the last slot was one of silence."
+        self.marks: tuple[int, ...] = ()
         self.played: Callable[[bytes, int], None] | None = None
         "Told each frame that leaves, and the ms of the tick its slot belongs to."
         self.packets = self.octets = self.frames = 0
@@ -94,10 +100,10 @@ class RtpSender:
 
     def play(self, frame: bytes) -> list[bytes]:
         """Take 20 ms of s16le; return the packets that leave at once."""
-        if not self._queue and self._slots < self._open:
+        if self._silent and not self._queue:
             return self._fill(frame)
         self._queue.append(frame)
-        return self._pump()
+        return []
 
     def mark(self, number: int) -> None:
         """Note in `marks` when everything before has left."""
@@ -105,7 +111,7 @@ class RtpSender:
 
     def clear(self) -> None:
         """Take back what has not left."""
-        self.marks += [item for item in self._queue if isinstance(item, int)]
+        self.marks += tuple(item for item in self._queue if isinstance(item, int))
         self._queue.clear()
 
     def press(self, key: str, duration_ms: int = 160) -> bool:
@@ -113,38 +119,36 @@ class RtpSender:
         if self._key_type is None:
             return False
         self._keys.append((key, duration_ms))
+        self._keying = True
         return True
 
     # --- time ---
 
     def tick(self, now_ms: int) -> list[bytes]:
-        """Let 20 ms pass: fill the slots that nobody filled, begin those that are due."""
-        if self._origin_ms is None:
-            self._origin_ms = now_ms - HALF_MS
-        now = (now_ms - self._origin_ms) // FRAME_MS
-        self._open = now + 1
-        out = self._pump() if self._queue else []
-        if now - self._slots > STALLED:
-            self._pass_over(now - self._slots)
-        while self._slots < now:
-            out += self._fill(None)
-        return out
-
-    def _pump(self) -> list[bytes]:
+        """Let 20 ms pass: fill the slots that begin."""
+        if self._next_ms == _UNBEGUN:
+            self._next_ms = now_ms - HALF_MS
         out: list[bytes] = []
-        while self._queue:
-            item = self._queue[0]
-            if isinstance(item, int):
-                self.marks.append(item)
-            elif self._slots < self._open:
-                out += self._fill(item)
-            else:
-                break
+        while self._next_ms <= now_ms:
+            frame = self._next_frame() if self._queue else None
+            if frame is None and now_ms - self._next_ms >= STALLED * FRAME_MS:
+                self._pass_over((now_ms - self._next_ms) // FRAME_MS)
+            out += self._fill(frame)
+        while self._queue and isinstance(mark := self._queue[0], int):
+            self.marks += (mark,)
             self._queue.popleft()
         return out
 
+    def _next_frame(self) -> bytes | None:
+        while self._queue:
+            item = self._queue.popleft()
+            if not isinstance(item, int):
+                return item
+            self.marks += (item,)
+        return None
+
     def _pass_over(self, slots: int) -> None:
-        self._slots += slots
+        self._next_ms += slots * FRAME_MS
         self._timestamp = (self._timestamp + slots * self._slot_ticks) % _TIMES
         self._marker = True
 
@@ -153,15 +157,17 @@ class RtpSender:
         if not self.sending:
             self._pass_over(1)
             return []
-        self._slots += 1
-        if self._pressing is not None or (self._keys and not self._rest):
-            return self._press()
-        if self._rest:
+        self._silent = frame is None
+        slot_ms, self._next_ms = self._next_ms, self._next_ms + FRAME_MS
+        if self._keying:
+            if self._pressing is not None or (self._keys and not self._rest):
+                return self._press()
             self._rest -= 1
+            self._keying = bool(self._rest or self._keys)
         if frame is not None:
             self.frames += 1
-            if self.played is not None and self._origin_ms is not None:
-                self.played(frame, self._origin_ms + HALF_MS + (self._slots - 1) * FRAME_MS)
+            if self.played is not None:
+                self.played(frame, slot_ms + HALF_MS)
         whole = self._encoding.whole
         if whole is not None:
             return [self._packet(whole(frame), self._slot_ticks)]

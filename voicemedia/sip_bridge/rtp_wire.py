@@ -99,15 +99,14 @@ class Timeline:
         self._sequence = self._timestamp = self._next = 0
         self.restarts = 0
 
-    def follow(self, packet: Packet, samples: int) -> int:
-        """Return where a packet lies that is the very next, as nearly all are; -1 for another, which `place` takes."""
-        _, sequence, timestamp, ssrc, _, _ = packet
-        if timestamp != self._timestamp or sequence != (self._sequence + 1) % _SEQUENCES or ssrc != self.ssrc:
-            return -1
-        position = self._next
-        self._sequence, self._next = sequence, position + samples
-        self._timestamp = (timestamp + samples) % _TIMES
-        return position
+    def end(self, packet: Packet) -> int | None:
+        """Return where the packet ends that was placed last; None when it is not the one furthest on."""
+        return self._next if packet.sequence == self._sequence and packet.ssrc == self.ssrc else None
+
+    def skip(self, packets: int, samples: int) -> None:
+        """Go on behind so many packets, each the very next."""
+        self._sequence, self._next = (self._sequence + packets) % _SEQUENCES, self._next + samples
+        self._timestamp = (self._timestamp + samples) % _TIMES
 
     def place(self, packet: Packet, samples: int) -> tuple[int, int]:
         """Return (position, pause): where the packet lies, and how much of the time before it is a pause."""

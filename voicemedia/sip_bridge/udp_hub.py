@@ -15,7 +15,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
-Take = Callable[[bytes, tuple[Any, ...]], None]
+Take = Callable[[bytes, tuple[Any, ...], int], None]
 Receive = Callable[[int], tuple[bytes, tuple[Any, ...]]]
 
 DATAGRAM_LIMIT: Final = 2048
@@ -26,17 +26,20 @@ AT_ONCE: Final = 256
 
 @implementer(IReadDescriptor)
 class UdpHub:
-    """Reads every socket that was added, and tells its owner."""
+    """Reads every socket that was added, and tells its owner.
+
+    :param clock: now, in ms.
+    """
 
     log = Logger()
 
-    def __init__(self, reactor: Any) -> None:
-        self._reactor = reactor
+    def __init__(self, reactor: Any, clock: Callable[[], int]) -> None:
+        self._reactor, self._clock = reactor, clock
         self._epoll: select.epoll | None = None
         self._takes: dict[int, tuple[Receive, Take]] = {}
 
     def add(self, udp: socket.socket, take: Take) -> None:
-        """Read a socket; `take` is told every datagram and its source."""
+        """Read a socket; `take` is told every datagram, its source and when it was read."""
         if self._epoll is None:
             self._epoll = select.epoll()
             self._reactor.addReader(self)
@@ -74,10 +77,11 @@ class UdpHub:
                 got.append((take, receive(DATAGRAM_LIMIT)))
             except OSError as error:
                 self._unreadable(error)
+        now_ms = self._clock()
         # Read all, then take all: the kernel and we wipe each other's things out of the processor's caches.
         for take, (datagram, source) in got:
             try:
-                take(datagram, source)
+                take(datagram, source, now_ms)
             except Exception:
                 self.log.failure("a bug in the reading of RTP")
 
