@@ -14,7 +14,7 @@ from tests.clouds.openai_chat import OpenAiChat
 from tests.clouds.web import serve
 from tests.in_reactor import in_reactor
 from voicemedia.agent import gemini, openai
-from voicemedia.agent.chat import Memory
+from voicemedia.agent.chat import MOST_ROUNDS, Memory
 from voicemedia.agent.model import Line
 from voicemedia.errors import ConfigError, ProviderError, Unable
 from voicemedia.interfaces import Caller, Expected, Said
@@ -55,6 +55,20 @@ class TransferringFloor(Floor):
         super().__init__()
         self.transferred: list[str] = []
         self.pressed = ""
+        self.turns: list[str] = []
+        "Holds and resumes, and what was said in between."
+
+    def say(self, text: str, *, interruptible: bool = True) -> None:
+        super().say(text)
+        self.turns.append(text)
+
+    def hold(self) -> Deferred[None]:
+        self.turns.append("hold")
+        return succeed(None)
+
+    def resume(self) -> Deferred[None]:
+        self.turns.append("resume")
+        return succeed(None)
 
     def transfer(self, target: str) -> Deferred[None]:
         if target == "+1":
@@ -386,6 +400,55 @@ async def test_the_model_presses_keys_where_the_line_takes_some(floor: type[Floo
         assert given.said == ["Let us see."]
         if isinstance(given, TransferringFloor):
             assert given.pressed == "12#"
+
+
+HOLD: Answer = {"name": "hold", "arguments": {}}
+RESUME: Answer = {"name": "resume", "arguments": {}}
+WAITING: Any = {"tools": ("hold", "resume", "press")}
+
+
+@BOTH
+@in_reactor
+async def test_the_model_lets_the_caller_wait_does_something_and_comes_back(module: Any) -> None:
+    press: Answer = {"name": "press", "arguments": {"keys": "1"}}
+    async with Talk(module, HOLD, press, RESUME, "Here I am again. Done.", **WAITING) as talk:
+        floor = TransferringFloor()
+        await talk.ask("look it up, please", floor)
+        assert floor.turns == ["hold", "resume", "Here I am again.", "Done."] and floor.pressed == "1"
+        declared = str(talk.cloud.asked[0]["tools"])
+        assert "'hold'" in declared and "'resume'" in declared
+
+
+@pytest.mark.parametrize("answers", [("There it is. Anything else?",), (RESUME, "There it is. Anything else?")])
+@in_reactor
+async def test_what_the_model_says_to_a_caller_who_waits_is_heard(answers: tuple[Answer, ...]) -> None:
+    async with Talk(openai, HOLD, *answers, "Good.", **WAITING) as talk:
+        floor = TransferringFloor()
+        await talk.ask("wait a moment", floor)
+        assert floor.turns == ["hold", "resume", "There it is.", "Anything else?"]
+        await talk.ask("that is all", floor)
+        assert floor.turns[4:] == ["Good."]
+
+
+@in_reactor
+async def test_whom_somebody_else_has_brought_back_the_model_answers_at_once() -> None:
+    press: Answer = {"name": "press", "arguments": {"keys": "1"}}
+    async with Talk(openai, HOLD, *[press] * (MOST_ROUNDS - 1), "Good.", **WAITING) as talk:
+        floor = TransferringFloor()
+        await talk.ask("let me think", floor)
+        assert floor.turns == ["hold"]
+        # Who waits is not heard: if words come, the caller is back.
+        await talk.ask("I am back", floor)
+        assert floor.turns == ["hold", "Good."]
+
+
+@pytest.mark.parametrize(("call", "told"), [(HOLD, "hold"), (RESUME, "resume")])
+@in_reactor
+async def test_the_model_is_told_where_nobody_can_wait(call: Answer, told: str) -> None:
+    async with Talk(openai, call, "I look.", **WAITING) as talk:
+        assert (await talk.ask("wait", Floor())).said == ["I look."]
+        failed = f"{told} failed: this line cannot be put on hold."
+        assert talk.cloud.asked[1]["messages"][-1]["content"] == failed
 
 
 @BOTH

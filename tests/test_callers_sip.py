@@ -3,14 +3,18 @@
 import argparse
 import json
 import wave
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
+from twisted.internet.defer import Deferred, fail
+from twisted.internet.error import DNSLookupError
 
 from tests.fake_carrier_server import tone
 from tests.in_reactor import in_reactor
-from tests.sip_house import ECHO, make_certificate, reactor, serving
+from tests.sip_house import ECHO, Telephone, make_certificate, reactor, serving, until
 from voicemedia.audio import libopus
 from voicemedia.callers.call_command import add_arguments, place
 from voicemedia.callers.sound import write_wav
@@ -106,16 +110,62 @@ async def test_words_get_through_a_bad_network(speech: str, tmp_path: Path) -> N
 
 @pytest.mark.parametrize(
     ("to", "complaint"),
-    [("http://x", "not a SIP address"), ("sip:bot@127.0.0.1:9", "did not take the call: status 503; it cannot be rea")],
+    [
+        ("http://x", "not a SIP address"),
+        ("sip:bot@127.0.0.1:9", "did not take the call: status 503; it cannot be rea"),
+        ("sip:bot@127.0.0.1:9;transport=tcp", "did not take the call: status 503; it cannot be rea"),
+    ],
 )
 @in_reactor
 async def test_a_call_that_does_not_come_about_says_why(
     to: str, complaint: str, speech: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    # Over TCP a closed port is found out at once.
-    to = to + ";transport=tcp" if to.startswith("sip:") else to
     assert await place(reactor, arguments("sip", speech, "--to", to)) == 2
     assert complaint in capsys.readouterr().err
+
+
+@asynccontextmanager
+async def called(speech: str, sound_at: str, *more: str) -> "AsyncIterator[tuple[Telephone, Deferred[int]]]":
+    """Let a caller call a telephone, which wants its sound somewhere; give the caller's exit code to come."""
+    async with serving() as server:
+        phone = Telephone(server)
+        to = f"sip:bob@127.0.0.1:{phone.port}"
+        code = Deferred.fromCoroutine(place(reactor, arguments("sip", speech, "--to", to, *HANDS, *more)))
+        invite = await phone.invited()
+        phone.server = phone.signals.sources[0]
+        phone.reply(invite, "200 OK", phone.sdp(formats="0").replace("c=IN IP4 127.0.0.1", f"c=IN IP4 {sound_at}"))
+        yield phone, code
+        await phone.close()
+
+
+@in_reactor
+async def test_a_name_in_the_sdp_is_looked_up_before_anything_is_sent_there(
+    speech: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: Deferred[str] = Deferred()
+    resolve = reactor.resolve
+    monkeypatch.setattr(reactor, "resolve", lambda name: asked if name == "sound.test" else resolve(name))
+    async with called(speech, "sound.test", "--record", str(tmp_path / "heard.wav")) as (phone, code):
+        await until(lambda: phone.requests("ACK"))
+        assert not phone.sound.got
+        asked.callback("127.0.0.1")
+        await until(lambda: phone.sound.got)
+        phone.ask("BYE")
+        await code
+
+
+@in_reactor
+async def test_a_caller_whose_sound_is_wanted_nowhere_hangs_up(
+    speech: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    resolve = reactor.resolve
+    nowhere = DNSLookupError("no such name")
+    monkeypatch.setattr(reactor, "resolve", lambda name: fail(nowhere) if name == "x.invalid" else resolve(name))
+    async with called(speech, "x.invalid", "--record", str(tmp_path / "heard.wav")) as (phone, code):
+        await until(lambda: phone.requests("BYE"))
+        phone.agree(phone.requests("BYE")[0])
+        await code
+    assert "x.invalid, which is not found" in capsys.readouterr().err
 
 
 @in_reactor

@@ -269,6 +269,7 @@ async def test_without_the_token_nothing_is_told_and_nothing_done() -> None:
             for method, path in (("POST", ""), ("GET", ""), ("DELETE", "/x"), ("POST", "/x/transfer")):
                 status, told = await stranger.ask(method, path, to=address(bob))
                 assert (status, told["error"]["code"]) == (401, "unauthorized")
+                assert "missing or wrong" in told["error"]["message"]
         assert not bob.signals.got
         assert (await client.ask("GET"))[1] == {"calls": []}
 
@@ -377,7 +378,7 @@ async def test_keys_are_pressed_in_the_sound() -> None:
 async def test_the_command_places_a_call_and_shows_how_it_goes(answer: str, status: int, says: str) -> None:
     async with calling() as (_, client, bob):
         base = client.url.removesuffix("/calls")
-        command = (*COMMAND, address(bob), "--server", base, "--token-env", "CALLS_TOKEN")
+        command = (*COMMAND, address(bob), "--url", base, "--token-env", "CALLS_TOKEN")
         running = getProcessOutputAndValue(sys.executable, command, env=os.environ)
         invite = await bob.invited()
         bob.reply(invite, "180 Ringing")
@@ -401,7 +402,7 @@ async def test_the_command_says_what_is_wrong_in_one_line() -> None:
             (("+1900",), "dial_prefixes"),
             (("x", "--trunk", "y"), "no trunk y"),
         ):
-            command = (*COMMAND, *arguments, "--server", base, "--token-env", "CALLS_TOKEN")
+            command = (*COMMAND, *arguments, "--url", base, "--token-env", "CALLS_TOKEN")
             _, complaints, code = await getProcessOutputAndValue(sys.executable, command, env=os.environ)
             assert code == 2 and says in complaints.decode() and len(complaints.splitlines()) == 1
 

@@ -15,6 +15,7 @@ from voicemedia.sip_bridge.dtls_wire import MTU, PATIENCE_MS, DtlsSession, Ident
 from voicemedia.sip_bridge.offer_wire import Agreement, Negotiation, Terms
 from voicemedia.sip_bridge.rtp_wire import Packet
 from voicemedia.sip_bridge.security_wire import RTCP, RTP, Security
+from voicemedia.sip_bridge.srtp_wire import Protection
 
 ONE, OTHER = Identity.make(), Identity.make()
 
@@ -249,3 +250,26 @@ def test_the_same_fingerprints_agreed_on_again_change_nothing() -> None:
     end.agree(one, 9)
     wire = other.protect(SOUND)
     assert wire is not None and end.unprotect(wire) == SOUND
+
+
+@pytest.mark.parametrize("mux", [True, False])
+def test_a_later_offer_without_encryption_leaves_neither_sound_nor_reports_encrypted(mux: bool) -> None:
+    plain, dtls = agreements("never")[0], agreements("dtls")[0]
+    ports = (RTP, RTP if mux else RTCP)
+    for end in secured(mux=mux):
+        end.agree(replace(plain, rtcp_mux=mux), 9)
+        for packet, port in zip((SOUND, REPORT), ports, strict=True):
+            rtcp = packet is REPORT
+            assert end.protect(packet, port, rtcp=rtcp) == end.unprotect(packet, port, rtcp=rtcp) == packet
+        # And back: nothing passes before there are new keys.
+        end.agree(replace(dtls, rtcp_mux=mux), 9)
+        assert end.pending and end.protect(SOUND) is end.protect(REPORT, ports[1], rtcp=True) is None
+
+
+def test_keys_from_the_sdp_take_the_place_of_those_from_a_handshake() -> None:
+    sdes = agreements("sdes")[0]
+    for end in secured():
+        end.agree(sdes, 9)
+        wire = end.protect(REPORT, RTCP, rtcp=True)
+        assert sdes.protect is not None and sdes.unprotect is not None and wire is not None
+        assert Protection(sdes.unprotect, sdes.protect).unprotect(wire, rtcp=True) == REPORT

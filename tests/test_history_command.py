@@ -80,6 +80,9 @@ async def test_what_is_remembered_is_listed_shown_exported_and_erased(tmp_path: 
     assert other.count("> hello") == 1
     assert re.search(r"^  user \w+ bo@example.com$", other, re.MULTILINE)
 
+    wrong = history(tmp_path, "list", "--limit", "-1")
+    assert wrong.returncode == 2 and "a whole number from 1" in wrong.stderr
+
     everything = json.loads(history(tmp_path, "export").stdout)
     assert [len(session["messages"]) for session in everything["sessions"]] == [2, 1]
     mine = json.loads(history(tmp_path, "export", "--user", "919876543210").stdout)

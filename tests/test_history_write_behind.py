@@ -73,6 +73,27 @@ def test_what_is_said_is_in_the_database_soon(desk: Desk) -> None:
     }
 
 
+def test_many_records_are_written_together_once_the_last_writing_is_a_second_ago(desk: Desk) -> None:
+    for number in range(20):
+        desk.say(f"turn {number}")
+        desk.pass_s(0.1)
+    rounds = [statements for statements in desk.database.written if len(statements) > 1]
+    assert len(rounds) == 2
+    desk.pass_s(1.2)
+    assert desk.database.texts() == [f"turn {number}" for number in range(20)]
+
+
+def test_whoever_waits_for_a_record_does_not_wait_for_the_rest_of_the_writer(desk: Desk) -> None:
+    desk.say("one")
+    desk.pass_s(0.3)
+    desk.say("two")
+    desk.pass_s(0.3)
+    assert desk.database.texts() == ["one"]
+    desk.say("three")
+    assert desk.writer.settled().called
+    assert desk.database.texts() == ["one", "two", "three"]
+
+
 def test_nothing_is_done_while_nothing_is_said(desk: Desk) -> None:
     desk.say("one")
     desk.pass_s(1)

@@ -59,3 +59,17 @@ def test_a_call_that_ends_by_itself_ends_the_drain(server: Started) -> None:
         caller.send({"event": "stop", "streamSid": "S1"})
         assert caller.close_code() == 1000
         assert server.process.wait(PATIENCE_S) == -signal.SIGTERM
+
+
+def test_a_server_that_is_stopped_while_it_starts_has_no_fault(tmp_path: Path) -> None:
+    config = CONFIG.replace('stt = "none"', 'stt = "pocketsphinx"').replace('tts = "none"', 'tts = "espeak"')
+    (tmp_path / "voicemedia.toml").write_text(config)
+    command = (*TWISTD, "-n", "voicemedia", "--config", "voicemedia.toml")
+    with Started(Path(sys.executable), command, tmp_path) as server:
+        # The port is open before the recognizer's process hears.
+        server.port()
+        server.process.send_signal(signal.SIGTERM)
+        assert server.process.wait(PATIENCE_S) == -signal.SIGTERM
+        server.stop()
+        assert server.lines
+        assert not [line for line in server.lines if line["level"] in ("warn", "error", "critical")]

@@ -118,6 +118,7 @@ def test_a_stream_is_renewed_in_a_pause() -> None:
     assert room.recognition.tally.renewals == 2
     assert room.recognition.tally.replayed_ms <= 4000
     assert all("onset" not in told for told in ears.listened[0].told[2:])
+    room.hear(silence(20))
     assert ears.live == 1
 
 

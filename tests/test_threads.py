@@ -1,6 +1,9 @@
 """The asyncio thread, on the real reactor."""
 
 import asyncio
+import socket
+import subprocess
+import sys
 import threading
 from typing import Any
 
@@ -10,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import deferLater
 
 from tests.in_reactor import in_reactor
-from voicemedia.threads import LoopThread, loop_thread
+from voicemedia.threads import DrainingLoop, LoopThread, loop_thread
 
 PATIENCE_S = 10.0
 
@@ -164,6 +167,70 @@ async def test_what_still_runs_is_cancelled_at_the_end_and_says_so() -> None:
     await thread.release()
     with pytest.raises(CancelledError):
         await asked
+
+
+class PollerCompletionQueue:
+    """Woken as gRPC's is."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.waker, self.alarm = socket.socketpair()
+        self.waker.setblocking(False)
+        self.turns = 0
+        loop.add_reader(self.waker, self.handle)
+
+    def handle(self) -> None:
+        assert self.waker.recv(1)
+        self.turns += 1
+
+
+@pytest.mark.parametrize("operations", [1, 2, 300])
+def test_however_many_operations_grpc_has_done_the_loop_turns_once(operations: int) -> None:
+    loop = DrainingLoop()
+    queue = PollerCompletionQueue(loop)
+    queue.alarm.send(bytes(operations))
+    loop.call_later(0.005, loop.stop)
+    loop.run_forever()
+    assert queue.turns == 1
+    with pytest.raises(BlockingIOError):
+        queue.waker.recv(1)
+    queue.alarm.send(b"1")
+    loop.call_later(0.005, loop.stop)
+    loop.run_forever()
+    assert queue.turns == 2
+    loop.remove_reader(queue.waker)
+    loop.close()
+    queue.waker.close()
+    queue.alarm.close()
+
+
+def test_the_loop_knows_the_poller_of_the_grpc_that_is_installed() -> None:
+    # In a process of its own: grpc.aio has one poller, which belongs to the loop that came first.
+    script = """
+import asyncio, grpc
+from voicemedia.threads import DrainingLoop
+
+class Loop(DrainingLoop):
+    drained = 0
+    def _drain(self, waker, take_all):
+        self.drained += 1
+        super()._drain(waker, take_all)
+
+async def serve():
+    echo = grpc.unary_unary_rpc_method_handler(lambda request, context: request)
+    server = grpc.aio.server()
+    server.add_generic_rpc_handlers((grpc.method_handlers_generic_handler("a", {"b": echo}),))
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    async with grpc.aio.insecure_channel(f"127.0.0.1:{port}") as channel:
+        assert await channel.unary_unary("/a/b")(b"said") == b"said"
+    await server.stop(None)
+
+loop = Loop()
+loop.run_until_complete(serve())
+print(loop.drained)
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=60)
+    assert int(done.stdout) > 0
 
 
 def test_a_reactor_has_one_thread() -> None:

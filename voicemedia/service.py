@@ -277,6 +277,8 @@ class MediaServer(MultiService):
 
     def _not_started(self, failure: Failure, name: str) -> None:
         self._troubles[name] = failure.getErrorMessage()
+        if self.switchboard.draining:
+            return  # stopped before it had started: nobody has to mend that
         if isinstance(failure.value, (ProviderError, ConfigError, OSError)):
             self.log.error("{provider} does not work: {reason}", provider=name, reason=failure.getErrorMessage())
         else:

@@ -9,8 +9,10 @@ Each object belongs to one side. The methods that must be called on the loop say
 """
 
 import asyncio
+import socket
 import threading
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import Any, Final, Generic, ParamSpec, Protocol, TypeVar, TypeVarTuple, cast
 from weakref import WeakKeyDictionary
 
@@ -28,6 +30,7 @@ SLOT_S: Final = 0.02
 "At most one hop to the loop in this time, if nobody is in a hurry."
 ANSWER_SLOT_S: Final = 0.005
 "At most one hop back in this time: results are awaited by people."
+MOST_OCTETS: Final = 4096
 
 
 class ThreadedReactor(Protocol):
@@ -49,6 +52,30 @@ _threads: WeakKeyDictionary[object, "LoopThread"] = WeakKeyDictionary()
 def loop_thread(reactor: Any) -> "LoopThread":
     """Give the one loop thread of a reactor; it runs while somebody holds it."""
     return _threads.setdefault(reactor, LoopThread(reactor))
+
+
+class DrainingLoop(asyncio.SelectorEventLoop):
+    """A loop that wakes once for all that gRPC has done, not once for each thing.
+
+    gRPC's poller writes an octet to a socket for every operation that is done. Its handler on the loop reads one
+    octet and then takes all the operations there are (grpcio 1.85, `aio/completion_queue.pyx.pxi`), so that most
+    turns of the loop find nothing: with 500 streams 6,400 of 8,000 a second, 3 % of a core.
+    """
+
+    def add_reader(self, fd: Any, callback: Callable[[*Ts], Any], *args: *Ts) -> None:
+        """Have `callback` called when `fd` can be read."""
+        handler = callback.func if isinstance(callback, partial) else callback
+        if type(getattr(handler, "__self__", None)).__name__ == "PollerCompletionQueue":
+            super().add_reader(fd, self._drain, fd, callback)
+        else:
+            super().add_reader(fd, callback, *args)
+
+    def _drain(self, waker: socket.socket, take_all: Callable[[], object]) -> None:
+        # An octet comes after its operation, and one must be left for the handler to read.
+        waiting = len(waker.recv(MOST_OCTETS, socket.MSG_PEEK))
+        if waiting > 1:
+            waker.recv(waiting - 1)
+        take_all()
 
 
 class LoopThread:
@@ -73,7 +100,7 @@ class LoopThread:
         """Start the thread, if nobody held it before; in `startService`, for threads do not survive a fork."""
         self._holders += 1
         if self._loop is None:
-            self._loop = asyncio.new_event_loop()
+            self._loop = DrainingLoop()
             threading.Thread(target=self._run, args=(self._loop,), name="asyncio", daemon=True).start()
 
     def release(self) -> Deferred[None]:

@@ -22,7 +22,7 @@ MOST_LINES: Final = 60
 "Of the history; older ones are no longer told."
 COMES_BACK: Final = "(The caller was away and is back. Welcome them in a few words, and go on where you stopped.)"
 WRITTEN: Final = "(Written down today, in an earlier call: {foods}.)"
-MOST_ROUNDS: Final = 3
+MOST_ROUNDS: Final = 5
 "Questions to the model for one turn, when it wants to know what came of its calls."
 BEGINNING: Final = (Line("caller", "(The call begins.)"),)
 "What a model is asked when it is to greet: many insist on a user who spoke."
@@ -41,7 +41,14 @@ PRESS: Final = Tool(
         "required": ["keys"],
     },
 )
-TOOLS: Final = ("hang_up", "transfer", "press", "log_food")
+HOLD: Final = Tool(
+    "hold",
+    "Let the caller wait and hear music while you use other tools, after what you say now has been heard. "
+    "Call resume when you are done.",
+    {"type": "object", "properties": {}},
+)
+RESUME: Final = Tool("resume", "Talk again with a caller who waits.", {"type": "object", "properties": {}})
+TOOLS: Final = ("hang_up", "transfer", "press", "hold", "resume", "log_food")
 
 
 class ChatOptions(ModelOptions, frozen=True, forbid_unknown_fields=True):
@@ -52,7 +59,7 @@ class ChatOptions(ModelOptions, frozen=True, forbid_unknown_fields=True):
     greeting: str = "Hello, how can I help you?"
     "The first sentence; empty: the model writes one."
     tools: tuple[str, ...] = ("hang_up",)
-    "What the model may do: `hang_up`, `transfer`, `press`, `log_food`."
+    "What the model may do: `hang_up`, `transfer`, `press`, `hold`, `resume`, `log_food`."
     transfer_to: Mapping[str, str] = {}
     "Whom the model may transfer to: name and number."
     phrases: tuple[str, ...] = ()
@@ -76,7 +83,7 @@ class ChatOptions(ModelOptions, frozen=True, forbid_unknown_fields=True):
                 "required": ["to"],
             },
         )
-        known = {tool.name: tool for tool in (HANG_UP, transfer, PRESS, LOG_FOOD)}
+        known = {tool.name: tool for tool in (HANG_UP, transfer, PRESS, HOLD, RESUME, LOG_FOOD)}
         return tuple(known[name] for name in self.tools)
 
     def instructions(self) -> str:
@@ -178,6 +185,8 @@ class Chat:
         self.memory = Memory()
         self._comes_back = self._gone = False
         "Whether the session was begun earlier; whether the caller has been transferred."
+        self._waits = False
+        "The caller is on hold, and hears nothing that is said."
         self._notes, self._writes = notes, "log_food" in options.tools
 
     def recall(self, past: Past) -> None:
@@ -204,6 +213,8 @@ class Chat:
     def reply(self, said: Said, floor: Floor) -> Deferred[None]:
         """Ask the model; its sentences are said as they complete."""
         self.memory.asked(said)
+        # Who waits is not heard: whoever asks has been brought back.
+        self._waits = False
         floor.expect(Expected(self._options.phrases))
         return Deferred.fromCoroutine(self._answer(floor))
 
@@ -233,6 +244,8 @@ class Chat:
     async def _round(self, floor: Floor, asides: tuple[Line, ...]) -> tuple[str, tuple[ToolCall, ...]]:
         """Ask once; return what was written and what is to be done."""
         sentences, written, calls = Sentences(), list[str](), list[ToolCall]()
+        unheard: list[str] = []
+        say = unheard.append if self._waits else floor.say
 
         def take(piece: str | ToolCall) -> None:
             if isinstance(piece, ToolCall):
@@ -240,12 +253,16 @@ class Chat:
                 return
             written.append(piece)
             for sentence in sentences.feed(piece):
-                floor.say(sentence)
+                say(sentence)
 
         prompt = Prompt(self._instructions, (*(self.memory.latest or BEGINNING), *asides), self._tools)
         await self._model.ask(prompt, take)
         for sentence in sentences.finish():
-            floor.say(sentence)
+            say(sentence)
+        if unheard:
+            await self._turn("resume", floor)
+            for sentence in unheard:
+                floor.say(sentence)
         return "".join(written).strip(), tuple(calls)
 
     async def _do(self, calls: tuple[ToolCall, ...], floor: Floor) -> tuple[Line, ...]:
@@ -265,6 +282,8 @@ class Chat:
             return self._notes.write(call.arguments)
         if call.name == "press":
             return self._press(str(call.arguments.get("keys", "")), floor)
+        if call.name in ("hold", "resume"):
+            return await self._turn(call.name, floor)
         return await self._transfer(str(call.arguments.get("to", "")), floor)
 
     def _press(self, keys: str, floor: Floor) -> str:
@@ -274,6 +293,16 @@ class Chat:
             self.log.warn("keys could not be pressed: {reason}", reason=str(error))
             return f"No keys were pressed: {error}."
         return "The keys have been pressed."
+
+    async def _turn(self, what: str, floor: Floor) -> str:
+        """Hold or resume."""
+        try:
+            await (floor.hold() if what == "hold" else floor.resume())
+        except Unable as error:
+            self.log.warn("{what} failed: {reason}", what=what, reason=str(error))
+            return f"{what} failed: {error}."
+        self._waits = what == "hold"
+        return "The caller waits, and does not hear you." if self._waits else "The caller hears you again."
 
     async def _transfer(self, name: str, floor: Floor) -> str:
         number = self._options.transfer_to.get(name)

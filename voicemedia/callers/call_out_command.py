@@ -42,7 +42,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--ring", type=int, default=0, metavar="S", help="how long it may ring (the trunk's ring_s)")
     parser.add_argument("--detach", action="store_true", help="return when it is answered; the call goes on")
-    parser.add_argument("--server", default=SERVER, metavar="URL", help=f"default: {SERVER}")
+    parser.add_argument("--url", "--server", default=SERVER, metavar="URL", help=f"default: {SERVER}")
     parser.add_argument("--token-env", default=TOKEN, metavar="VARIABLE", help=f"default: {TOKEN}")
     parser.add_argument("--json", action="store_true", help="print the call as JSON at the end, and nothing else")
 
@@ -80,9 +80,7 @@ class Server:
         except HTTPError as error:
             raise Refused(_reason(error)) from error
         except (OSError, HTTPException, ValueError, KeyError) as error:
-            raise Refused(
-                f"{self.url} does not answer as a server does ({error}); start it, or use --server"
-            ) from error
+            raise Refused(f"{self.url} does not answer as a server does ({error}); start it, or use --url") from error
 
 
 def _reason(error: HTTPError) -> str:
@@ -125,7 +123,7 @@ def as_text(call: Card) -> str:
 def run(args: argparse.Namespace) -> int:
     """Place the call; return the exit status."""
     try:
-        server = Server(args.server, secret(args.token_env, "--token-env").reveal())
+        server = Server(args.url, secret(args.token_env, "--token-env").reveal())
         wanted = {
             "to": args.to,
             "trunk": args.trunk,

@@ -16,6 +16,7 @@ from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.codec_wire import PCMU
 from voicemedia.sip_bridge.flow_wire import Answered, Destination, Ended, Event, Flow, MediaChanged, Transmit
 from voicemedia.sip_bridge.framing_wire import read_datagram
+from voicemedia.sip_bridge.hop_wire import numbered
 from voicemedia.sip_bridge.offer_wire import Negotiation, Terms
 from voicemedia.sip_bridge.rtp_wire import is_rtcp
 from voicemedia.sip_bridge.session_timer_wire import SessionTerms
@@ -244,7 +245,7 @@ class SipGround:
             return
         match event:
             case MediaChanged(_, agreement):
-                call.target = agreement.address, agreement.port
+                call.target = numbered(agreement, self._peer[0]).address, agreement.port
             case Answered() if call.state == "dialing":
                 call.state, call.answered = "talking", True
                 self._changed.append(call)

@@ -40,7 +40,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--config", metavar="FILE", help=named)
     verbs = parser.add_subparsers(dest="verb", required=True)
     verb = verbs.add_parser("list", help="the latest sessions")
-    verb.add_argument("--limit", type=int, default=20, metavar="N", help="how many (20)")
+    verb.add_argument("--limit", type=_count, default=20, metavar="N", help="how many (20)")
     verb = verbs.add_parser("show", help="one session as people read it")
     verb.add_argument("session")
     verb = verbs.add_parser("export", help="everything stored of sessions or users, or of all, as JSON or CSV")
@@ -54,6 +54,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for verb in verbs.choices.values():
         # Behind the verb too, where most people write it.
         verb.add_argument("--config", metavar="FILE", default=argparse.SUPPRESS, help=named)
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError("a whole number from 1")
+    return int(text)
 
 
 def _add_choice(verb: argparse.ArgumentParser) -> None:

@@ -1,7 +1,7 @@
 """From the reactor to the database without ever waiting: what is put is spooled soon, and written when that goes.
 
-Two things go on by themselves. Every `SPOOL_S` what was put is appended to the spool; meanwhile the files of the spool
-are written to the database one by one, in order, each in a transaction of its own, and dropped once it is there.
+Two things go on by themselves. Every `SPOOL_S` what was put is appended to the spool; now and then the files of the
+spool are written to the database one by one, in order, each in a transaction of its own, and dropped once it is there.
 """
 # Twisted carries types, but not everywhere.
 # mypy: disallow-untyped-calls=False
@@ -25,6 +25,8 @@ from voicemedia.history.spool import Spool, SpoolFull, whole_lines
 
 SPOOL_S: Final = 0.2
 "How long a record waits in memory: what a crash can lose, with the time of one fsync."
+WRITE_S: Final = 1.0
+"Of rest after records were written, unless somebody waits: each time is a transaction and seven hops between threads."
 MAX_PENDING: Final = 20_000
 "Records in memory while the disk does not take them; what comes then is lost."
 MAX_UNDELETED: Final = 10_000
@@ -55,6 +57,8 @@ class WriteBehind:
         self._appending = self._writing = self._is_open = False
         self._tries = 0
         self._append_timer: IDelayedCall | None = None
+        self._write_timer: IDelayedCall | None = None
+        self._next_write_s = 0.0
         self._retry_timer: IDelayedCall | None = None
         self._waiting: list[tuple[int, Deferred[None]]] = []
         self._ends: list[Deferred[None]] = []
@@ -116,6 +120,8 @@ class WriteBehind:
         settled: Deferred[None] = Deferred()
         self._waiting.append((self._put, settled))
         self._append()
+        if not self._appending:
+            self._write_soon()
         return settled
 
     async def stop(self, patience_s: float) -> None:
@@ -129,7 +135,7 @@ class WriteBehind:
         settled.addTimeout(patience_s, self._reactor)
         await settled.addErrback(lambda _: None)
         self.stopped = True
-        for timer in (self._append_timer, self._retry_timer):
+        for timer in (self._append_timer, self._write_timer, self._retry_timer):
             if timer is not None and timer.active():
                 timer.cancel()
         await self._database.close()
@@ -200,9 +206,21 @@ class WriteBehind:
     # --- out of the spool ---
 
     def _write_soon(self) -> None:
-        if not self._writing and self._retry_timer is None:
-            self._writing = True
-            Deferred.fromCoroutine(self._write()).addErrback(self._bug)
+        """Write at once after a rest, or when somebody waits; else at the end of the rest."""
+        if self._writing or self._retry_timer is not None:
+            return
+        wait_s = 0 if self._waiting else self._next_write_s - self._reactor.seconds()
+        if wait_s <= 0:
+            self._write_now()
+        elif self._write_timer is None:
+            self._write_timer = self._reactor.callLater(wait_s, self._write_now)
+
+    def _write_now(self) -> None:
+        if self._write_timer is not None and self._write_timer.active():
+            self._write_timer.cancel()
+        self._write_timer = None
+        self._writing = True
+        Deferred.fromCoroutine(self._write()).addErrback(self._bug)
 
     async def _write(self) -> None:
         """Write all files of the spool; try again later when the database is away."""
@@ -232,6 +250,7 @@ class WriteBehind:
             if octets is not None:
                 await self._write_file(whole_lines(octets))
                 await self._aside(self._spool.drop)
+                self._next_write_s = self._reactor.seconds() + WRITE_S
                 continue
             self._caught_up(spooled)
             if self._spooled == spooled:

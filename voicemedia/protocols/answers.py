@@ -16,7 +16,7 @@ HEADERS: Final = {
 "Sent with every answer."
 CODES: Final = {
     400: ("bad_request", "The request is malformed."),
-    401: ("unauthorized", "This address asks for a token."),
+    401: ("unauthorized", "The token is missing or wrong: Authorization: Bearer TOKEN."),
     403: ("forbidden", "You may not call here."),
     404: ("not_found", "There is nothing at this address."),
     405: ("method_not_allowed", "This address does not take this method."),

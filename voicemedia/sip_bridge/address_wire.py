@@ -18,6 +18,7 @@ from voicemedia.sip_bridge.uri_wire import Uri
 
 _NOT_A_NAME: Final = re.compile(r'[",;:<>@]')
 "What an unquoted display name cannot hold; other characters outside the grammar are let through."
+_WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,12 @@ class Address:
     def tag(self) -> str | None:
         """The tag, None when it has none."""
         return self.params.get("tag")
+
+    @property
+    def weight(self) -> float:
+        """How much a Contact is preferred to others, 0 to 1 (`q`): 1 without it, or when it is none."""
+        found = _WEIGHT.fullmatch(self.params.get("q") or "")
+        return float(found[0]) if found else 1.0
 
     def __str__(self) -> str:
         name = f"{quote(self.display)} " if self.display else ""

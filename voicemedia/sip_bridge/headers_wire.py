@@ -39,29 +39,29 @@ View = TypeVar("View")
 _FOLD: Final = re.compile(r"[ \t]*\r\n[ \t]+")
 
 _KEYS: Final[dict[str, str]] = {}
-"Names as they came -> their keys: peers spell the same few alike in every message, which makes an index 3 us cheaper."
+"Names as they came -> their keys: peers spell the same few alike in every message."
 _KEYS_LIMIT: Final = 1024
 
 
 class Headers:
     """Header fields in order; they change only through the methods."""
 
-    __slots__ = ("_index", "_views", "fields")
+    __slots__ = ("_first", "_views", "fields")
 
     fields: list[tuple[str, str]]
     "(name as sent, raw value without the space around it; a fold is still in it)."
 
     def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
         self.fields = list(fields)
-        self._index: dict[str, list[int]] = {}
+        self._first = _first_of_each(self.fields)
+        "Where each name is met first; it is met again only when there are more fields than names."
         self._views: dict[str, Any] = {}
-        _enter(self._index, self.fields, 0)
 
     def __iter__(self) -> Iterator[tuple[str, str]]:
         return iter(self.fields)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._index
+        return name in self._first
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Headers) and self.fields == other.fields
@@ -73,30 +73,33 @@ class Headers:
 
     def raw(self, key: str) -> list[tuple[str, str]]:
         """Return the fields of this (lower-case, long) name untouched, to be copied into another message."""
-        return [self.fields[number] for number in self._index.get(key, ())]
+        first, fields = self._first.get(key), self.fields
+        if first is None:
+            return []
+        if len(self._first) == len(fields):
+            return [fields[first]]
+        return [field for field in fields[first:] if key_of(field[0]) == key]
 
     def all(self, key: str) -> list[str]:
         """Return the unfolded values of this name."""
-        numbers = self._index.get(key)
-        return [] if numbers is None else [_unfold(self.fields[number][1]) for number in numbers]
+        return [_unfold(value) for _, value in self.raw(key)]
 
     def first(self, key: str) -> str | None:
         """Return the first unfolded value of this name."""
-        numbers = self._index.get(key)
-        return None if numbers is None else _unfold(self.fields[numbers[0]][1])
+        first = self._first.get(key)
+        return None if first is None else _unfold(self.fields[first][1])
 
     def one(self, key: str) -> str:
         """Return the value of a header that must be there exactly once.
 
         :raises WireError: `missing_...` or `repeated_...` with the header's name.
         """
-        numbers = self._index.get(key)
-        if numbers is None:
+        first = self._first.get(key)
+        if first is None:
             raise WireError(f"missing_{key.replace('-', '_')}")
-        if len(numbers) > 1:
+        if len(self._first) != len(self.fields) and len(self.raw(key)) > 1:
             raise WireError(f"repeated_{key.replace('-', '_')}")
-        value = self.fields[numbers[0]][1]
-        return value if "\n" not in value else _unfold(value)
+        return _unfold(self.fields[first][1])
 
     def view(self, key: str, parse: Callable[[str], View]) -> View:
         """Return the value of a header that must be there exactly once, as the `parse` of this key reads it.
@@ -123,35 +126,31 @@ class Headers:
 
     def extend(self, fields: Iterable[tuple[str, str]]) -> None:
         """Put fields of another message at the end, untouched."""
-        start = len(self.fields)
-        self.fields.extend(fields)
+        for field in fields:
+            self._first.setdefault(key_of(field[0]), len(self.fields))
+            self.fields.append(field)
         self._views.clear()
-        _enter(self._index, self.fields, start)
 
     def put_first(self, name: str, value: str) -> None:
         """Put a field of ours before all others: a Via of our own, a Route."""
-        self.fields.insert(0, (name, _one_line(value)))
-        self._index_anew()
+        self._change([(name, _one_line(value)), *self.fields])
 
     def replace(self, key: str, value: str, name: str = "") -> None:
         """Set the first field of this name, or add one under `name`."""
-        numbers = self._index.get(key)
-        if numbers is None:
+        first = self._first.get(key)
+        if first is None:
             self.add(name or key.title(), value)
         else:
-            self.fields[numbers[0]] = (self.fields[numbers[0]][0], _one_line(value))
+            self.fields[first] = (self.fields[first][0], _one_line(value))
             self._views.clear()
 
     def remove(self, key: str) -> None:
         """Take out every field of this name."""
-        gone = set(self._index.get(key, ()))
-        if gone:
-            self.fields = [field for number, field in enumerate(self.fields) if number not in gone]
-            self._index_anew()
+        if key in self._first:
+            self._change([field for field in self.fields if key_of(field[0]) != key])
 
-    def _index_anew(self) -> None:
-        self._index = {}
-        _enter(self._index, self.fields, 0)
+    def _change(self, fields: list[tuple[str, str]]) -> None:
+        self.fields, self._first = fields, _first_of_each(fields)
         self._views.clear()
 
     def copy(self) -> "Headers":
@@ -159,19 +158,17 @@ class Headers:
         return Headers(self.fields)
 
 
-def _enter(index: dict[str, list[int]], fields: list[tuple[str, str]], start: int) -> None:
-    """Note in the index where the fields from `start` on are."""
-    for number in range(start, len(fields)):
-        name = fields[number][0]
-        key = _KEYS.get(name) or _key(name)
-        if key in index:
-            index[key].append(number)
-        else:
-            index[key] = [number]
+def _first_of_each(fields: list[tuple[str, str]]) -> dict[str, int]:
+    # Backwards, so that of several the first is what stays.
+    numbers = range(len(fields) - 1, -1, -1)
+    return {_KEYS.get(name := fields[number][0]) or key_of(name): number for number in numbers}
 
 
-def _key(name: str) -> str:
+def key_of(name: str) -> str:
     """Return the lower-case, long form of a name, and remember it."""
+    known = _KEYS.get(name)
+    if known is not None:
+        return known
     key = name.lower()
     key = COMPACT.get(key, key)
     if len(_KEYS) >= _KEYS_LIMIT:

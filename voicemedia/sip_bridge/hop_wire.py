@@ -1,8 +1,10 @@
 """Where a message in a dialog goes first: out of the URI of its route, and the way its dialog came."""
 
 import ipaddress
+from dataclasses import replace
 
 from voicemedia.sip_bridge.flow_wire import Flow
+from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.uri_wire import Uri
 
 
@@ -31,6 +33,18 @@ def address_in(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         return ipaddress.ip_address(host)
     except ValueError:
         return None
+
+
+def numbered(agreement: Agreement, peer: str) -> Agreement:
+    """Put the signalling peer in the place of names: a socket would look them up at each packet, and all calls wait.
+
+    Where the sound of a peer that gives a name really comes from, its packets tell.
+    """
+    host, port = agreement.rtcp
+    sound, reports = (each if address_in(each) is not None else peer for each in (agreement.address, host))
+    if (sound, reports) == (agreement.address, host):
+        return agreement
+    return replace(agreement, address=sound, rtcp=(reports, port))
 
 
 def transport_of(hop: Uri, flow: Flow) -> str:

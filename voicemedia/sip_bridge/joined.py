@@ -70,11 +70,13 @@ class Joined:
 
     def __init__(self, one: TrunkCall, other: TrunkCall) -> None:
         self._calls = (one, other)
+        self._parted = False
         self._desk = one.home.desk
         self._until_ms = one.home.now_ms + self._desk.max_call_s * 1000
-        one.card.joined, other.card.joined = other.card.call_id, one.card.call_id
         one.take_over(Side(self, one, other))
         other.take_over(Side(self, other, one))
+        # Only now: whoever they were joined with before has just been told, and has parted from them.
+        one.card.joined, other.card.joined = other.card.call_id, one.card.call_id
         for call in self._calls:
             call.leg.play_evenly(True)
         self._desk.join(self)
@@ -100,7 +102,10 @@ class Joined:
                 call.hang_up(Goodbye.TOO_LONG)
 
     def part(self, left: TrunkCall, why: Goodbye) -> None:
-        """One has gone, or has been taken over by somebody else."""
+        """One has gone, or has been taken over by somebody else: the other is left, and hung up."""
+        if self._parted:
+            return
+        self._parted = True
         self._desk.leave(self)
         for call in self._calls:
             call.card.joined = ""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Final
 
 from twisted.internet.defer import Deferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from voicemedia.errors import Unable, WireError
 from voicemedia.interfaces import Goodbye
@@ -54,6 +56,8 @@ class Move:
     :ivar done: fires when the person has been handed over, fails with `Unable`; then the call goes on as before.
     """
 
+    log = Logger()
+
     def __init__(self, call: TrunkCall) -> None:
         self.call = call
         self.done: Deferred[None] = Deferred()
@@ -61,6 +65,8 @@ class Move:
         self._instead: Callable[[], None] | None = None
         "What to do when the peer takes no REFER."
         self.referring = False
+        self._set_aside = False
+        "The caller hears what comes of it."
         self._timer = call.home.desk.reactor.callLater(REPORT_S, self._silent)
 
     # --- begin ---
@@ -82,6 +88,8 @@ class Move:
         """Hand over to the person of another call."""
         if not other.sip.up or other.moving is not None:
             self._failed(Unable("the other call is not up, or is being transferred", 409))
+        elif self.call.card.joined == other.card.call_id:
+            self._failed(Unable("the two calls are joined already", 409))
         elif by == "bridge":
             self._join(other)
         else:
@@ -125,6 +133,7 @@ class Move:
 
     def _dial(self, target: str) -> None:
         home, leg = self.call.home, self.call.leg
+        self._set_aside = True
         self.call.set_aside(ringing(leg.caller.rate_hz))
         try:
             self._other = home.place(home.order(target, self._join, self._changed))
@@ -146,6 +155,13 @@ class Move:
         self._other = None
         self._succeeded()
         Joined(self.call, other)
+        for call in (self.call, other):
+            if call.card.held:
+                # They are to hear each other. Where the peer does not take it, somebody has to ask again.
+                call.resume().addErrback(self._still_held, call)
+
+    def _still_held(self, failure: Failure, call: TrunkCall) -> None:
+        self.log.info("call {call}: joined, but on hold: {error}", call=call.card.call_id, error=str(failure.value))
 
     # --- the end ---
 
@@ -168,8 +184,8 @@ class Move:
 
     def _failed(self, error: Unable) -> None:
         self._finish()
-        if not self.call.card.held:
-            self.call.bring_back()
+        if self._set_aside:
+            self.call.play_on()
         if not self.done.called:
             self.done.errback(error)
 

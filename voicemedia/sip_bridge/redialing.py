@@ -22,6 +22,8 @@ NO_WORD_S: Final = 4.0
 "A server that says nothing at all to an INVITE for so long is given up, when there is another; a 100 is a word."
 MOVED: Final = frozenset({300, 301, 302, 305})
 MOST_REDIRECTIONS: Final = 3
+NOBODY: Final = 600
+"From here on a failure says that nobody anywhere will take the call."
 FAILED: Final = frozenset({408, 503})
 "What says that a server does not serve; 408 is also ours for one that never answered."
 
@@ -52,32 +54,40 @@ class Redialing:
             self._home.wake()
 
     def ended(self, call: TrunkCall, ended: Ended) -> bool:
-        """Place a call anew that failed by fault of the server; False: it is over."""
+        """Place a call anew that failed by fault of the server, or was sent on; False: it is over."""
         waiting = call.order is not None and call.card.answered_ms is None and call.why is None
         if waiting and ended.response is not None and ended.status in MOVED:
             return self._follow(call, ended.response)
-        if not waiting or ended.status not in FAILED or call.card.state == "early":
+        if not waiting or ended.status >= NOBODY:
             return False
-        retry_after_s = ended.response.number("retry-after", 0, 86_400) if ended.response is not None else 0
-        return self._again(call, retry_after_s)
+        if ended.status in FAILED and call.card.state != "early":
+            retry_after_s = ended.response.number("retry-after", 0, 86_400) if ended.response is not None else 0
+            if self._again(call, retry_after_s):
+                return True
+        return self._choose(call)
 
     def _follow(self, call: TrunkCall, response: Response) -> bool:
-        """Call whom a redirection names, if the trunk may (RFC 3261, section 8.1.3.4)."""
-        home, to = self._home, call.destination
-        if to is None or call.redirections >= MOST_REDIRECTIONS:
+        """Call whom a redirection names, one after the other, the best first (RFC 3261, section 8.1.3.4)."""
+        if call.redirections >= MOST_REDIRECTIONS:
             return False
+        call.redirections += 1
         try:
-            contacts = response.contacts
+            contacts = sorted(response.contacts, key=lambda contact: -contact.weight)
         except WireError as error:
             self._not_sent_on(call, error.kind)
-            return False
-        for contact in contacts:
+        else:
+            call.choices[:0] = [contact.uri for contact in contacts]
+        return self._choose(call)
+
+    def _choose(self, call: TrunkCall) -> bool:
+        """Place a call to the next the trunk may call."""
+        home, to = self._home, call.destination
+        while call.choices and to is not None:
             try:
-                uri, flow = home.way_to(home.plan.called(str(contact.uri)))
+                uri, flow = home.way_to(home.plan.called(str(call.choices.pop(0))))
             except Unable as error:
                 self._not_sent_on(call, str(error))
             else:
-                call.redirections += 1
                 return self._place(call, replace(to, uri=uri), flow)
         return False
 

@@ -44,8 +44,8 @@ class Session:
         self.peer_updates = False
         "The peer allows UPDATE."
         self._waiting: Unacknowledged | None = None
-        self._asking = False
-        "A re-INVITE or UPDATE of ours has no final response."
+        self._asking = self._offering = False
+        "A re-INVITE or UPDATE of ours has no final response; it holds an offer."
         self._wanted = False
         "The owner wants a re-offer, which must wait."
         self._acks: dict[int, Request] = {}
@@ -107,7 +107,7 @@ class Session:
 
     def invited(self, transaction: ServerTransaction, request: Request, now_ms: int) -> None:
         """Answer a re-INVITE."""
-        if self.busy:
+        if self._offering or self._waiting is not None or not self.call.up:
             # Two offers cross, or the ACK of our last 2xx is late: later will do.
             self.call.respond(transaction, request.answer(491), now_ms)
             return
@@ -120,7 +120,7 @@ class Session:
     def updated(self, transaction: ServerTransaction, request: Request, now_ms: int) -> None:
         """Answer an UPDATE, which may hold an offer or nothing."""
         offers = bool(body_of(request, SDP))
-        if offers and (self._asking or (self._waiting and self._waiting.offered)):
+        if offers and (self._offering or (self._waiting and self._waiting.offered)):
             response = request.answer(491)
         elif offers and not self.settled:
             response = request.answer(500)
@@ -189,7 +189,7 @@ class Session:
     def _ask(self, method: str, body: bytes, now_ms: int, at_least_s: int = 0) -> None:
         request = self.call.in_dialog(method, SDP, body)
         ask(request, self.call.agent.settings.session, self.timer, at_least_s)
-        self._asking = True
+        self._asking, self._offering = True, bool(body)
         self.call.send(request, now_ms, self._answered)
         self.call.agent.noted(self.call)
 
@@ -199,7 +199,7 @@ class Session:
             return
         if response.status < 300 and self.ack_again(request.cseq.number):
             return
-        self._asking = False
+        self._asking = self._offering = False
         if response.status < 300:
             self.call.dialog.refresh(response)
             if request.method == "INVITE":

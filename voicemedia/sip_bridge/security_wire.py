@@ -54,8 +54,10 @@ class Security:
         if terms == self._terms:
             return
         self._terms, self._sessions = terms, []
-        if dtls is not None and self._identity is not None:
+        if sdes is None:
+            # The keys of the last handshake were for what was agreed on then, and for reports just as for sound.
             self._protections = [None, None]
+        if dtls is not None and self._identity is not None:
             ports = 1 if agreement.rtcp_mux else 2
             self._sessions = [DtlsSession(self._identity, dtls, now_ms) for _ in range(ports)]
             for port, datagram in self._early:

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
-from twisted.internet.error import CannotListenError, InvalidAddressError, MessageLengthError
-from twisted.internet.protocol import DatagramProtocol, Factory, Protocol
+from twisted.internet.error import CannotListenError
+from twisted.internet.protocol import Factory, Protocol
 from twisted.internet.ssl import optionsForClientTLS
 from twisted.logger import Logger
 
@@ -19,15 +19,12 @@ from voicemedia.sip_bridge.flow_wire import Flow, Transmit
 from voicemedia.sip_bridge.framing_wire import PONG, Ping, Stream, read_datagram
 from voicemedia.sip_bridge.hop_wire import address_in, reachable, target_of, transport_of
 from voicemedia.sip_bridge.rate_wire import RateLimit
+from voicemedia.sip_bridge.sip_socket import SipSocket
 from voicemedia.sip_bridge.sip_wire import Request, Response
 from voicemedia.sip_bridge.tls import server_context
+from voicemedia.sip_bridge.uri_wire import Uri
 
 Message = Request | Response
-MARKED: Final = 24 << 2
-"DSCP CS3 of signalling, as the byte the IP header has (RFC 4594)."
-UDP_BUFFER: Final = 4 << 20
-BYTES_AT_ONCE: Final = 8192
-"Of signalling read before everybody else has a turn: a dozen messages."
 TRIES: Final = 32
 CONNECTIONS_LIMIT: Final = 2000
 MOST_UNPROVED: Final = 32
@@ -46,6 +43,8 @@ class Ears:
     take: Callable[[Message, Flow], None]
     unsent: Callable[[Message, Flow], None]
     "A message could not leave."
+    refused: Callable[[tuple[str, int], str], None]
+    "Nobody takes datagrams where the message with this branch went, as the network says."
     complain: Callable[[str], None]
     "Told the kind of what was thrown away."
     clock: Callable[[], int]
@@ -67,7 +66,7 @@ class SipPorts:
         self._rate = RateLimit(settings.messages_per_s)
         self._numbers = count(1)
         self.connections: dict[int, Connection] = {}
-        self._udp: Any = None
+        self._udp = SipSocket(reactor, self._received, ears.refused)
         self._listeners: list[Any] = []
         self._port = {"UDP": settings.port, "TCP": settings.port, "TLS": settings.tls_port}
         self._locals: dict[str, str] = {}
@@ -92,28 +91,25 @@ class SipPorts:
         """
         settings, host = self._settings, self._settings.host
         context = server_context(settings) if settings.certificate else None
-        self._udp, tcp = self._listen_both()
-        self._listeners += [self._udp, tcp]
+        tcp = self._listen_both()
+        self._listeners.append(tcp)
         self._port["UDP"] = self._port["TCP"] = tcp.getHost().port
-        _prepare(self._udp.socket)
-        # By default a port reads on for 256 KiB: in a flood of calls that is a tenth of a second without sound.
-        self._udp.maxThroughput = BYTES_AT_ONCE
         if context is not None:
             secure = Factory.forProtocol(lambda: Connection(self, "TLS"))
             tls = self.reactor.listenSSL(settings.tls_port, secure, context, interface=host)
             self._listeners.append(tls)
             self._port["TLS"] = tls.getHost().port
 
-    def _listen_both(self) -> tuple[Any, Any]:
+    def _listen_both(self) -> Any:
         """Open UDP and TCP on one port; one the system chose for UDP may be taken for TCP."""
         settings, host = self._settings, self._settings.host
         factory = Factory.forProtocol(lambda: Connection(self, "TCP"))
         for left in reversed(range(1 if settings.port else TRIES)):
-            udp = self.reactor.listenUDP(settings.port, Datagrams(self), interface=host, maxPacketSize=65536)
+            port = self._udp.open(host, settings.port)
             try:
-                return udp, self.reactor.listenTCP(udp.getHost().port, factory, interface=host)
+                return self.reactor.listenTCP(port, factory, interface=host)
             except CannotListenError:
-                udp.stopListening()
+                self._udp.close()
                 if not left:
                     raise
         raise AssertionError("one try at least")
@@ -121,6 +117,7 @@ class SipPorts:
     def close(self) -> Deferred[Any]:
         """Listen no more, and drop every connection."""
         listeners, self._listeners = self._listeners, []
+        self._udp.close()
         for connection in tuple(self.connections.values()):
             connection.drop()
         return DeferredList([maybeDeferred(listener.stopListening) for listener in listeners], consumeErrors=True)
@@ -147,6 +144,10 @@ class SipPorts:
             self._locals[peer] = _own_address_towards(peer)
         return self._locals[peer]
 
+    def is_ours(self, uri: Uri, flow: Flow) -> bool:
+        """Tell whether an address is our own, as the peer of a flow reaches us."""
+        return uri.host.strip("[]") == self.address(flow.peer[0]) and target_of(uri, flow)[1] in self._port.values()
+
     # --- in ---
 
     def admits(self, host: str) -> bool:
@@ -158,6 +159,19 @@ class SipPorts:
             self.ears.complain("too_many_messages")
             return False
         return True
+
+    def _received(self, datagram: bytes, source: tuple[str, int]) -> None:
+        """Take one message that came over UDP."""
+        host = source[0]
+        if not self.admits(host):
+            return
+        try:
+            message = read_datagram(datagram)
+        except WireError as error:
+            if error.kind != "empty":
+                self.ears.complain(error.kind)
+            return
+        self.ears.take(message, Flow("UDP", self.local("UDP", host), source))
 
     def number(self, connection: "Connection") -> int:
         """Give a connection its number; 0 when there are too many."""
@@ -192,7 +206,7 @@ class SipPorts:
     def _send_datagram(self, message: Message, flow: Flow, target: tuple[str, int]) -> None:
         try:
             self._udp.write(message.encode(), target)
-        except (OSError, InvalidAddressError, MessageLengthError) as error:
+        except OSError as error:
             self.log.warn("cannot send to {host}: {error}", host=target[0], error=str(error))
             # In its own turn: the agent that sends is not to be told in the middle of it.
             self.reactor.callLater(0, self.ears.unsent, message, flow)
@@ -219,29 +233,6 @@ class SipPorts:
             endpoint = wrapClientTLS(self._client_tls(self.names.get(target[0], target[0])), endpoint)
         found: Deferred[Any] = endpoint.connect(Factory.forProtocol(lambda: connection))
         return found
-
-
-class Datagrams(DatagramProtocol):
-    """The UDP port."""
-
-    noisy = False
-
-    def __init__(self, ports: SipPorts) -> None:
-        self._ports = ports
-
-    def datagramReceived(self, datagram: bytes, addr: Any) -> None:
-        """Take one message."""
-        host, port = addr[0], addr[1]
-        ports = self._ports
-        if not ports.admits(host):
-            return
-        try:
-            message = read_datagram(datagram)
-        except WireError as error:
-            if error.kind != "empty":
-                ports.ears.complain(error.kind)
-            return
-        ports.ears.take(message, Flow("UDP", ports.local("UDP", host), (host, port)))
 
 
 class Connection(Protocol):
@@ -332,14 +323,6 @@ class Connection(Protocol):
         lost, self._waiting, self._unproved = [*self._unproved, *self._waiting], [], []
         for message, flow in lost:
             self._ports.ears.unsent(message, flow)
-
-
-def _prepare(udp: socket.socket) -> None:
-    udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, UDP_BUFFER)
-    if udp.family == socket.AF_INET6:
-        udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, MARKED)
-    else:
-        udp.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, MARKED)
 
 
 def _own_address_towards(peer: str) -> str:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from twisted.logger import Logger
 
-from voicemedia.errors import Unable, WireError
+from voicemedia.errors import CallRefused, Unable, WireError
 from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.flow_wire import Answered, Destination, Ended, Event, Progress
 from voicemedia.sip_bridge.incoming_wire import DECLINED, IncomingCall
@@ -40,16 +40,16 @@ class Succession:
         """Take a REFER: whom we may not call is not called."""
         home, now_ms = self._home, self._home.now_ms
         try:
-            called = home.plan.called(str(transfer.target))
-            uri, flow = home.way_to(called)
+            uri, flow = home.way_to(home.referred(transfer.target, call.sip.flow))
             if call.successor is not None:
                 raise Unable("we are being transferred already", 491)
             headers = [("Referred-By", transfer.referred_by)] if transfer.referred_by else []
             if transfer.replaces is not None:
                 headers.append(("Replaces", str(transfer.replaces)))
             to = Destination(uri, home.own_address(flow), tuple(headers))
+            home.admit()
             successor = home.agent.dial(to, home.media(call.pair, flow), flow, now_ms)
-        except (Unable, WireError) as error:
+        except (CallRefused, Unable, WireError) as error:
             # What is wrong with an address may be told by the address.
             reason = error.kind if isinstance(error, WireError) else str(error)
             self.log.info("call {call}: a transfer is refused: {reason}", call=call.card.call_id, reason=reason)
@@ -58,6 +58,7 @@ class Succession:
             return
         call.successor = successor
         self._coming[successor] = call
+        home.desk.hold(+1)
         call.sip.transfers.accept(now_ms)
         call.timers.append(home.desk.reactor.callLater(home.trunk.ring_s, self._unanswered, successor))
 
@@ -75,19 +76,24 @@ class Succession:
             case Answered():
                 self._succeed(call, event.call)
             case Ended():
-                del self._coming[event.call]
+                self._arrived(event.call)
                 call.successor = None
                 self._failed(call, event)
         return True
 
     def _succeed(self, call: TrunkCall, successor: Call) -> None:
-        del self._coming[successor]
+        self._arrived(successor)
         call.successor = None
         before, now_ms = call.sip, self._home.now_ms
         before.transfers.report(200, now_ms)
         self._take_place(call, successor)
         # Who has handed us over hangs up; who forgets to is hung up.
         self._home.desk.reactor.callLater(BYE_S, self._dismiss, before)
+
+    def _arrived(self, successor: Call) -> None:
+        """Count a call no longer beside the one it was placed for."""
+        if self._coming.pop(successor, None) is not None:
+            self._home.desk.hold(-1)
 
     def _dismiss(self, before: Call) -> None:
         if before.state is not CallState.OVER:
@@ -100,7 +106,7 @@ class Succession:
         if call is None or call.successor is None or call.why is not None:
             return False
         successor, call.successor = call.successor, None
-        self._coming.pop(successor, None)
+        self._arrived(successor)
         self._take_place(call, successor)
         return True
 
@@ -108,7 +114,7 @@ class Succession:
         """Let nobody come in the place of a call that is over, should they answer in this very moment."""
         successor, call.successor = call.successor, None
         if successor is not None:
-            self._coming.pop(successor, None)
+            self._arrived(successor)
             successor.hang_up(self._home.now_ms)
 
     def _unanswered(self, successor: Call) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -14,13 +14,14 @@ from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.desk import REASONS, Card
 from voicemedia.sip_bridge.dtmf_wire import KEYS
 from voicemedia.sip_bridge.flow_wire import Destination, KeyPressed, MediaChanged, MediaRefused
-from voicemedia.sip_bridge.hop_wire import address_in
+from voicemedia.sip_bridge.hop_wire import numbered
 from voicemedia.sip_bridge.move import Move
 from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.rtp_leg import RtpLeg
 from voicemedia.sip_bridge.tone_detector_wire import ToneDetector
 from voicemedia.sip_bridge.tones_wire import Source, key_tone
 from voicemedia.sip_bridge.udp_ports import PortPair
+from voicemedia.sip_bridge.uri_wire import Uri
 
 if TYPE_CHECKING:
     from voicemedia.sip_bridge.trunk_calls import TrunkCalls
@@ -102,6 +103,8 @@ class TrunkCall:
         self.destination: Destination | None = None
         "Whom an outgoing call is placed to."
         self.redirections = 0
+        self.choices: list[Uri] = []
+        "Whom else it may be placed to, as those say who have sent it on; the best first."
         self.why: Goodbye | None = None
         "We hang up, and this is why."
         self.moving: Move | None = None
@@ -131,14 +134,14 @@ class TrunkCall:
 
     def agreed(self, agreement: Agreement) -> None:
         """Take what has been agreed on."""
-        self.leg.agree(_numbered(agreement, self.sip.flow.peer[0]))
+        self.leg.agree(numbered(agreement, self.sip.flow.peer[0]))
         self._settle(None)
 
     def _refused(self, status: int) -> None:
         """The peer did not take our change: everything is as before."""
         if self._settling is not None:
             self.card.held = not self.card.held
-            self._play_on()
+            self.play_on()
         self._settle(Unable("the other side refused", status))
 
     def over(self) -> None:
@@ -195,22 +198,12 @@ class TrunkCall:
         if self._settling is not None or self.moving is not None:
             return fail(Unable("the call is being changed already", 409))
         self.card.held = held
-        self._play_on()
+        self.play_on()
         settled: Deferred[None] = Deferred()
         self._settling = settled
         self.sip.session.reoffer(self.home.now_ms)
         self.home.wake()
         return settled
-
-    def _play_on(self) -> None:
-        """Give the person music or the listener, as the call stands."""
-        media = self.sip.media
-        if media is not None:
-            media.direction = "sendonly" if self.card.held else "sendrecv"
-        if self.card.held:
-            self.set_aside(self.home.desk.music(self.leg.caller.rate_hz))
-        else:
-            self.bring_back()
 
     def press(self, keys: str) -> None:
         """Press keys towards the person's end.
@@ -252,6 +245,16 @@ class TrunkCall:
         if isinstance(self.leg.listener, Aside):
             self.leg.listener = self.leg.listener.listener
 
+    def play_on(self) -> None:
+        """Give the person music or the listener, as the call stands."""
+        media = self.sip.media
+        if media is not None:
+            media.direction = "sendonly" if self.card.held else "sendrecv"
+        if self.card.held:
+            self.set_aside(self.home.desk.music(self.leg.caller.rate_hz))
+        else:
+            self.bring_back()
+
     def take_over(self, listener: Listener) -> None:
         """Give the leg another listener; the one it had is told that the person was handed over."""
         self.bring_back()
@@ -269,15 +272,3 @@ class TrunkCall:
         self.sip.hang_up(self.home.now_ms, REASONS.get(why))
         # In its own turn: the leg is in the middle of something.
         self.home.desk.reactor.callLater(0, self.home.wake)
-
-
-def _numbered(agreement: Agreement, peer: str) -> Agreement:
-    """Put the signalling peer in the place of names: a socket would look them up at each packet, and all calls wait.
-
-    Where the sound of a peer that gives a name really comes from, its packets tell.
-    """
-    host, port = agreement.rtcp
-    sound, reports = (each if address_in(each) is not None else peer for each in (agreement.address, host))
-    if (sound, reports) == (agreement.address, host):
-        return agreement
-    return replace(agreement, address=sound, rtcp=(reports, port))

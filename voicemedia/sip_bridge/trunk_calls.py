@@ -16,7 +16,7 @@ from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.codec_wire import CODECS
 from voicemedia.sip_bridge.crypto_wire import SUITES
 from voicemedia.sip_bridge.desk import Card, Desk
-from voicemedia.sip_bridge.dial_plan_wire import Called, DialPlan
+from voicemedia.sip_bridge.dial_plan_wire import FORBIDDEN, Called, DialPlan
 from voicemedia.sip_bridge.flow_wire import (
     Answered,
     Destination,
@@ -58,6 +58,10 @@ class Ways:
     "Whether an address is the trunk's."
     to: Callable[[Called], tuple[str, Flow]]
     "The address and the way to somebody; raises `Unable`."
+    leads: Callable[[Uri], bool]
+    "Whether an address is that of a trunk, this or another, so that a peer may be asked to call there."
+    ours: Callable[[Uri, Flow], bool]
+    "Whether an address is our own, as the peer of a flow reaches us."
     elsewhere: Callable[[Flow, int], Flow | None]
     "Another way, when one has failed; not before so many seconds is that one worth a try."
     host: Callable[[Flow], str]
@@ -149,16 +153,23 @@ class TrunkCalls:
         else:
             sip.answer(media, self.now_ms)
 
-    def _room(self) -> PortPair:
-        """Find room for one more call.
+    def admit(self) -> None:
+        """Let one more call begin, whoever wants it.
 
-        :raises CallRefused: there is none.
+        :raises CallRefused: it may not.
         """
         refusal = self.desk.refusal()
         if refusal is not None:
             raise refusal
         if not self._pace.admits(self.now_ms):
             raise CallRefused(f"full: calls_per_s = {self.trunk.calls_per_s} of trunk {self.trunk.name}", 1)
+
+    def _room(self) -> PortPair:
+        """Find room for one more call.
+
+        :raises CallRefused: there is none.
+        """
+        self.admit()
         try:
             return self.desk.room.ports.lend()
         except NoPorts:
@@ -277,8 +288,23 @@ class TrunkCalls:
         return Order(to, taken, changed)
 
     def address_of(self, called: Called, flow: Flow) -> Uri:
-        """Return somebody's address as a peer would call it."""
+        """Return somebody's address as a peer would call it.
+
+        :raises Unable: it is neither a trunk's nor our own.
+        """
+        uri = called.uri
+        if uri is not None and not self._ways.leads(uri) and not self._ways.ours(uri, flow):
+            raise Unable("that address is none of a trunk's", FORBIDDEN)
         return called.uri or Uri.parse(f"sip:{called.user}@{self._ways.host(flow)}")
+
+    def referred(self, target: Uri, flow: Flow) -> Called:
+        """Read whom the peer of a flow wants us to call: at our own address it is a number for the trunk.
+
+        :raises Unable: the trunk may not call there.
+        """
+        called = self.plan.called(str(target))
+        at_ours = called.uri is not None and self._ways.ours(called.uri, flow)
+        return Called(called.number) if at_ours else called
 
     def way_to(self, called: Called) -> tuple[str, Flow]:
         """Return address and way.

@@ -15,6 +15,7 @@ from voicemedia.sip_bridge.session_timer_wire import SessionTerms
 from voicemedia.sip_bridge.sip_ports import Message, SipPorts
 from voicemedia.sip_bridge.trunk_calls import TrunkCalls, Ways
 from voicemedia.sip_bridge.trunk_server import TrunkServer
+from voicemedia.sip_bridge.uri_wire import Uri
 from voicemedia.sip_bridge.user_agent_wire import Settings, UserAgent
 
 HOSTS_LIMIT: Final = 1024
@@ -35,7 +36,7 @@ class TrunkLine:
         if desk.secret is not None:
             self.agent.credentials = Credentials(trunk.user, desk.secret.reveal(), lambda: desk.random(8).hex())
         self.server = TrunkServer(trunk, ports, desk, self.agent, self.flush)
-        ways = Ways(self.knows, self._to, self.server.elsewhere, self._host, self.flush)
+        ways = Ways(self.knows, self._to, self._leads, ports.is_ours, self.server.elsewhere, self._host, self.flush)
         self.calls = TrunkCalls(trunk, ports, desk, self.agent, ways)
         self._timer: Any = None
         self._timer_ms: int | None = None
@@ -57,6 +58,11 @@ class TrunkLine:
             return self.trunk.server
         host, port = flow.peer
         return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+    def _leads(self, uri: Uri) -> bool:
+        """Tell whether an address is a trunk's: its server by name, or one of its peers."""
+        host, ports = uri.host.strip("[]"), self._ports
+        return uri.hostport == self.trunk.server or host in ports.names.values() or ports.ears.admitted(host)
 
     def _to(self, called: Called) -> tuple[str, Flow]:
         """Return the address and the way to somebody: by our server, or to a peer that was named.
@@ -113,6 +119,11 @@ class TrunkLine:
     def unsent(self, message: Message) -> None:
         """Take note that a message could not leave."""
         self.agent.unsent(message, self._clock())
+        self.flush()
+
+    def refused(self, peer: tuple[str, int], branch: str) -> None:
+        """Take note that the network says that a message of ours reached nobody."""
+        self.agent.refused(peer, branch, self._clock())
         self.flush()
 
     def flush(self) -> None:

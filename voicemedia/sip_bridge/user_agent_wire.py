@@ -23,6 +23,7 @@ from voicemedia.sip_bridge.reaction_wire import ABILITIES, Abilities, bad_respon
 from voicemedia.sip_bridge.refer_wire import Replaces
 from voicemedia.sip_bridge.session_timer_wire import SESSION, SessionTerms
 from voicemedia.sip_bridge.sip_wire import CSeq, Request, Response
+from voicemedia.sip_bridge.transaction_tables_wire import State
 from voicemedia.sip_bridge.transaction_wire import (
     TIMING,
     Broken,
@@ -124,6 +125,20 @@ class UserAgent:
         """Take note that a message could not leave: its connection broke, or no way led to its host."""
         transaction = self._transactions.of(message)
         if transaction is not None:
+            self._perform(self._transactions.broken(transaction, now_ms), now_ms)
+
+    def refused(self, peer: tuple[str, int], branch: str, now_ms: int) -> None:
+        """Take note that nobody is there who could take a message (ICMP; RFC 3261, section 18.4).
+
+        That is the end of an INVITE that has had no answer. Calls that are up, and what is asked in vain elsewhere,
+        have time until their timers say so: a server may be starting, and forged notes must end nothing.
+        """
+        transaction = self._transactions.clients.get((branch, "INVITE"))
+        if transaction is None or transaction.state is not State.CALLING:
+            return
+        exchange = transaction.flow
+        assert isinstance(exchange, Exchange)
+        if exchange.dialog is None and exchange.flow.peer == peer:
             self._perform(self._transactions.broken(transaction, now_ms), now_ms)
 
     def dial(self, to: Destination, media: Negotiation, flow: Flow, now_ms: int) -> OutgoingCall:

@@ -147,7 +147,7 @@ class Continuity:
     # --- time ---
 
     def tick(self, now_ms: float) -> None:
-        """Let time pass; some ten times a second."""
+        """Let time pass; some four times a second."""
         for stream in tuple(self._streams.values()):
             if not self.over and stream.number in self._streams:
                 self._watch(stream, now_ms)

@@ -21,9 +21,9 @@ from voicemedia.stt.continuity import Continuity
 from voicemedia.stt.failover import Lineup, Place
 from voicemedia.stt.stretches import Patience, Tally
 
-TICK_S: Final = 0.1
-"How often a recognition looks at the time."
-TURNS: Final = 5
+TICK_S: Final = 0.25
+"How often a recognition looks at the time: none of its limits is shorter than a second."
+TURNS: Final = 10
 "They look in turns: all of 500 at once would hold up the reactor for as long as a frame lasts."
 
 
