@@ -13,13 +13,13 @@ HISTORY: Final = 500
 DROPPED_SHARE: Final = 0.03
 EXTRA_MS: Final = 40
 GROW_MS, SHRINK_MS, SHRINK_DRY_MS = 40, 500, 80
-FRAME_MS: Final = 20
 
 
 @dataclass(slots=True)
 class AsteriskBuffer:
     """One stream; frames are known by their media time."""
 
+    frame_ms: int = 20
     current_ms: float = 0.0
     interpolated: int = 0
     dropped: int = 0
@@ -63,26 +63,26 @@ class AsteriskBuffer:
         difference = self._target_ms() - self.current_ms
         held_ms = self._queue[-1] - self._queue[0] if self._queue else 0.0
         if difference > 0 and (self._adjusted_ms + GROW_MS < now_ms or difference > held_ms):
-            self.current_ms += FRAME_MS
+            self.current_ms += self.frame_ms
             self._adjusted_ms = now_ms
             self._interpolate()
             return
         due = self.next_ms - self.current_ms
         frame = self._queue.pop(0) if self._queue and self._queue[0] <= due + 0.001 else None
         if frame is not None and frame < due - 0.001:
-            if frame + self.current_ms > self.next_ms - FRAME_MS:
-                self.next_ms = frame + self.current_ms + FRAME_MS
+            if frame + self.current_ms > self.next_ms - self.frame_ms:
+                self.next_ms = frame + self.current_ms + self.frame_ms
                 self._play()
             return
         if difference < -EXTRA_MS and self._adjusted_ms + (SHRINK_MS if frame is not None else SHRINK_DRY_MS) < now_ms:
             self._adjusted_ms = now_ms
-            self.current_ms -= FRAME_MS
+            self.current_ms -= self.frame_ms
             self.dropped += frame is not None
             return
         if frame is None:
             self._interpolate()
             return
-        self.next_ms += FRAME_MS
+        self.next_ms += self.frame_ms
         self._play()
 
     def _play(self) -> None:
@@ -91,5 +91,5 @@ class AsteriskBuffer:
 
     def _interpolate(self) -> None:
         assert self.next_ms is not None
-        self.next_ms += FRAME_MS
+        self.next_ms += self.frame_ms
         self.interpolated += 1

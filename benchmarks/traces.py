@@ -1,4 +1,4 @@
-"""Networks as traces: when each packet of a call arrives, for eight families of trouble, seeded."""
+"""Networks as traces: when each packet of a call arrives, for eight families of trouble and some more, seeded."""
 
 import random
 from collections.abc import Callable, Iterator
@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
-PACKET_MS: Final = 20
 SECONDS: Final = 180
 Delays = Callable[[random.Random, int], Iterator[float]]
 "Makes the delay of each packet, above what the path takes at least, in ms."
@@ -20,6 +19,7 @@ class Trace:
     arrivals: tuple[tuple[int, int], ...]
     "(when in ms, number of the packet), in the order they come; what is lost is not there."
     sent: int
+    packet_ms: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class Family:
     "By how much the sender's clock is slow."
     bunch: int = 1
     "Packets the sender lets go at a time."
+    packet_ms: int = 20
 
 
 def _gamma(shape: float, mean_ms: float) -> Delays:
@@ -48,42 +49,82 @@ def _gamma(shape: float, mean_ms: float) -> Delays:
     return delays
 
 
-def _spikes(chance: random.Random, count: int) -> Iterator[float]:
-    for _ in range(count):
-        spike = chance.uniform(60, 300) if chance.random() < 0.004 else 0.0
-        yield spike + chance.gammavariate(2, 2.0)
+def _spikes(share: float, longest_ms: float) -> Delays:
+    def delays(chance: random.Random, count: int) -> Iterator[float]:
+        for _ in range(count):
+            spike = chance.uniform(longest_ms / 5, longest_ms) if chance.random() < share else 0.0
+            yield spike + chance.gammavariate(2, 2.0)
+
+    return delays
 
 
-def _congestion(chance: random.Random, count: int) -> Iterator[float]:
-    """A queue whose length wanders (AR 1), 30 ms long on average."""
-    level = 0.0
-    for _ in range(count):
-        level = 0.995 * level + chance.gauss(0, 2.5)
-        yield max(0.0, 30 + level) + chance.gammavariate(2, 2.0)
+def _congestion(mean_ms: float, step_ms: float) -> Delays:
+    """Give a queue whose length wanders (AR 1)."""
+
+    def delays(chance: random.Random, count: int) -> Iterator[float]:
+        level = 0.0
+        for _ in range(count):
+            level = 0.995 * level + chance.gauss(0, step_ms)
+            yield max(0.0, mean_ms + level) + chance.gammavariate(2, 2.0)
+
+    return delays
 
 
-def _route(chance: random.Random, count: int) -> Iterator[float]:
-    for number in range(count):
-        longer = 70.0 if count // 3 <= number < 2 * count // 3 else 0.0
-        yield longer + chance.gammavariate(2, 2.5)
+def _route(longer_ms: float) -> Delays:
+    """Give a way that is longer in the middle third of the call."""
+
+    def delays(chance: random.Random, count: int) -> Iterator[float]:
+        for number in range(count):
+            longer = longer_ms if count // 3 <= number < 2 * count // 3 else 0.0
+            yield longer + chance.gammavariate(2, 2.5)
+
+    return delays
+
+
+def _both(one: Delays, other: Delays) -> Delays:
+    def delays(chance: random.Random, count: int) -> Iterator[float]:
+        for delay, more in zip(one(chance, count), other(chance, count), strict=True):
+            yield delay + more
+
+    return delays
 
 
 FAMILIES: Final = (
     Family("lan", _gamma(1.5, 1.0), loss=0.0005),
     Family("wan", _gamma(2, 16.0), loss=0.005, burst=2.0),
-    Family("wifi", _spikes, loss=0.005, burst=2.0),
-    Family("congestion", _congestion, loss=0.005, burst=2.0),
-    Family("route", _route),
+    Family("wifi", _spikes(0.004, 300), loss=0.005, burst=2.0),
+    Family("congestion", _congestion(30, 2.5), loss=0.005, burst=2.0),
+    Family("route", _route(70)),
     Family("drift", _gamma(2, 8.0), drift=200e-6),
     Family("reorder", _gamma(2, 5.0), overtaking=0.01),
     Family("ticks", _gamma(1.5, 2.0), bunch=3),
 )
+OTHERS: Final = (
+    Family("wan, calmer", _gamma(2, 8.0), loss=0.005, burst=2.0),
+    Family("wan, worse", _gamma(2, 30.0), loss=0.01, burst=2.0),
+    Family("wifi, small spikes", _spikes(0.01, 100), loss=0.005, burst=2.0),
+    Family("wifi, worse", _spikes(0.01, 300), loss=0.005, burst=2.0),
+    Family("congestion, worse", _congestion(60, 5), loss=0.01, burst=2.0),
+    Family("route, 150 ms", _route(150)),
+    Family("drift, the other way", _gamma(2, 8.0), drift=-200e-6),
+    Family("reorder, 0.3 %", _gamma(2, 5.0), overtaking=0.003),
+    Family("reorder, 5 % on a lan", _gamma(1.5, 1.0), overtaking=0.05),
+    Family("ticks of 100 ms", _gamma(1.5, 2.0), bunch=5),
+    Family("wifi and congestion", _both(_spikes(0.004, 300), _congestion(20, 2)), loss=0.01, burst=2.0),
+    Family("wan and reorder", _gamma(2, 12.0), loss=0.005, overtaking=0.01),
+    Family("wan, 5 % lost", _gamma(2, 8.0), loss=0.05, burst=2.5),
+    Family("wan, packets of 10 ms", _gamma(2, 16.0), loss=0.005, burst=2.0, packet_ms=10),
+    Family("wan, packets of 30 ms", _gamma(2, 16.0), loss=0.005, burst=2.0, packet_ms=30),
+    Family("wan, packets of 40 ms", _gamma(2, 16.0), loss=0.005, burst=2.0, packet_ms=40),
+    Family("lan, packets of 30 ms", _gamma(1.5, 1.0), loss=0.0005, packet_ms=30),
+)
+"Weaker, stronger, mixed, and with other packets."
 
 
 def make_trace(family: Family, seed: int, seconds: int = SECONDS) -> Trace:
     """Make one call; the same family and seed make the same."""
     chance = random.Random(f"{family.name} {seed}")
-    count = seconds * 1000 // PACKET_MS
+    count = seconds * 1000 // family.packet_ms
     arrivals: list[tuple[float, int]] = []
     queue_ms, lost = 0.0, False
     leave = 1 / family.burst
@@ -91,7 +132,7 @@ def make_trace(family: Family, seed: int, seconds: int = SECONDS) -> Trace:
     for number, delay_ms in enumerate(family.delays(chance, count)):
         lost = chance.random() >= leave if lost else chance.random() < enter
         last_of_bunch = number - number % family.bunch + family.bunch - 1
-        at_ms = last_of_bunch * PACKET_MS * (1 + family.drift) + delay_ms
+        at_ms = last_of_bunch * family.packet_ms * (1 + family.drift) + delay_ms
         if chance.random() < family.overtaking:
             at_ms += chance.uniform(20, 60)
         else:
@@ -99,7 +140,7 @@ def make_trace(family: Family, seed: int, seconds: int = SECONDS) -> Trace:
         if not lost:
             arrivals.append((at_ms, number))
     arrivals.sort()
-    return Trace(family.name, tuple((round(at_ms), number) for at_ms, number in arrivals), count)
+    return Trace(family.name, tuple((round(at_ms), number) for at_ms, number in arrivals), count, family.packet_ms)
 
 
 def read_trace(path: Path) -> Trace:

@@ -1,29 +1,33 @@
 """Play a stream of packets evenly for a person: a frame every 20 ms, whatever the network does.
 
 Packets are held back until the delay `TargetDelay` finds worth it. Where the delay is to change, sound is made longer
-or shorter by pitch periods, at most a quarter of the time; pauses are made longer or shorter as they are. What is not
-there when its time has come is made up: when later packets are there it is lost, when none is, the delay grows.
+or shorter by pitch periods, at most a quarter of the time; pauses are made longer or shorter as they are. It is made
+longer too, while there is some, when the packet behind it will probably come too late. What is not there when its time
+has come is made up: when later packets are there it is lost, when none is, the delay grows. Of a packet that comes
+while it is being made up, the rest is played.
 
 For recognizers there is the other way, `jitter.JitterBuffer`, which holds back nothing that is in order.
 """
 
-from math import ceil
+from math import gcd
 from typing import Final
 
 import numpy as np
 
 from voicemedia.audio.coding import Decoding
 from voicemedia.audio.target_delay import TargetDelay
-from voicemedia.audio.time_scale import ALIKE, LAG_MAX_MS, NEEDED_MS, find_lag, lengthen, shorten
+from voicemedia.audio.time_scale import ALIKE, LAG_MAX_MS, LIKENESS_MS, NEEDED_MS, find_lag, lengthen, shorten
 from voicemedia.errors import WireError
 from voicemedia.interfaces import FRAME_MS
 
 SCALE_MS: Final = FRAME_MS / 4
 "What may be won or lost by a frame, on average."
-SLACK_MS: Final = 5
-"The target has to fall by this before sound is left out."
+LOOK_AHEAD_MS: Final = 60
+"With so much sound left, nobody asks yet what comes behind it ..."
+LIKELY: Final = 0.05
+"... and with less, it is made longer where what comes next is so likely to be too late."
 FAR_MS: Final = 80
-"Off by more, less likeness is good enough."
+"Off by more, or before sound is missing, less likeness is good enough."
 FAR_ALIKE: Final = 0.6
 HELD_MAX: Final = 200
 "Packets; more are a peer that sends faster than time."
@@ -46,8 +50,12 @@ class Smoother:
         "Position -> (ticks, payload); no payload: a pause."
         self._next: int | None = None
         "Position behind the last sound decoded."
+        self._past = np.zeros(self.rate_hz * LAG_MAX_MS // 1000)
+        "The last that was played."
         self._sound = np.zeros(0)
         "Decoded, not yet played."
+        self._step_ms = FRAME_MS
+        "Delays that differ by less come to the same: packets are of some length, and frames are too."
         self._credit_ms = 0.0
         self._expanded = 0
         "Samples made up since the buffer ran dry, that no position has been given to yet."
@@ -63,7 +71,9 @@ class Smoother:
         self.received += 1
         self.reordered += position < self._latest
         self._latest = max(self._latest, position)
-        self.target.arrived(position / self._ticks_per_ms, now_ms)
+        lasts_ms = ticks / self._ticks_per_ms
+        self._step_ms = gcd(int(lasts_ms), FRAME_MS)
+        self.target.arrived(position / self._ticks_per_ms, lasts_ms, now_ms)
         self._hold(position, ticks, payload)
 
     def pause(self, start: int, end: int) -> None:
@@ -78,12 +88,20 @@ class Smoother:
             self.duplicate += payload is not None
         elif position < self._next:
             self.late += payload is not None
+            self._hold_rest(position + ticks - self._next, payload)
         else:
             self._held[position] = ticks, payload
             if len(self._held) > HELD_MAX:
                 self._next = min(self._held)
                 self._sound = np.zeros(0)
                 self._held.pop(self._next)
+
+    def _hold_rest(self, ticks: int, payload: bytes | None) -> None:
+        """Hold what is not past yet of something late."""
+        assert self._next is not None
+        if ticks > 0 and self._next not in self._held:
+            width = self._decoding.tick_bytes
+            self._held[self._next] = ticks, payload[-ticks * width :] if payload and width else payload
 
     # --- out ---
 
@@ -104,6 +122,7 @@ class Smoother:
         while len(self._sound) < needed:
             self._more(needed - len(self._sound), now_ms)
         frame, self._sound = self._sound[:needed], self._sound[needed:]
+        self._past = frame[-len(self._past) :]
         pcm = np.clip(np.rint(frame), -32768, 32767).astype("<i2").tobytes()
         return pcm, self.concealed_ms > before_ms
 
@@ -132,7 +151,7 @@ class Smoother:
         self._next += ticks
         self._expanded = 0
         try:
-            self._append(self._decoding.decode(payload))
+            self._append(self._decoding.decode(payload)[-2 * int(ticks * self._per_tick) :])
         except WireError:
             self._make_up(int(ticks * self._per_tick), None)
 
@@ -184,37 +203,69 @@ class Smoother:
     # --- the time scale ---
 
     def _scale(self, now_ms: int) -> None:
-        """Leave out or repeat a pitch period, when the delay is off and there is one."""
-        assert self._next is not None
-        off_ms = self._off_ms(now_ms)
+        """Leave out or repeat a pitch period, when the delay is off or will be, and there is one."""
         self._credit_ms = min(self._credit_ms + SCALE_MS, LAG_MAX_MS)
-        if not off_ms:
-            return
-        needed = self.rate_hz * NEEDED_MS // 1000
+        off_ms = self._off_ms(now_ms)
+        if off_ms > 0 and not self._runs_dry(now_ms):
+            self._shorten(off_ms, ALIKE if off_ms < FAR_MS else FAR_ALIKE, now_ms)
+        elif off_ms < 0:
+            self._lengthen(ALIKE if off_ms > -FAR_MS else FAR_ALIKE, now_ms)
+        elif self._runs_dry(now_ms):
+            self._lengthen(FAR_ALIKE, now_ms)
+
+    def _shorten(self, most_ms: float, alike: float, now_ms: int) -> None:
+        if self._gather(NEEDED_MS, now_ms):
+            lag = find_lag(self._sound, self.rate_hz, min(self._credit_ms, most_ms), alike)
+            if lag:
+                self._sound = shorten(self._sound, lag)
+                self._scaled(lag)
+
+    def _lengthen(self, alike: float, now_ms: int) -> None:
+        if self._gather(LIKENESS_MS, now_ms):
+            seam = np.concatenate((self._past, self._sound[: self.rate_hz * LIKENESS_MS // 1000]))
+            # Turned round: the sound to come is to be like what was before it.
+            lag = find_lag(seam[::-1], self.rate_hz, self._credit_ms, alike)
+            if lag:
+                self._sound = lengthen(self._past, self._sound, lag)
+                self._scaled(-lag)
+
+    def _gather(self, ms: int, now_ms: int) -> bool:
+        """Decode until there is so much sound; tell whether there is."""
+        assert self._next is not None
+        needed = self.rate_hz * ms // 1000
         while len(self._sound) < needed and self._next in self._held and self._held[self._next][1] is not None:
             self._more(1, now_ms)
-        if len(self._sound) < needed:
-            return
-        alike = FAR_ALIKE if abs(off_ms) > FAR_MS else ALIKE
-        most_ms = min(self._credit_ms, off_ms) if off_ms > 0 else self._credit_ms
-        lag = find_lag(self._sound, self.rate_hz, most_ms, alike)
-        if lag:
-            self._sound = shorten(self._sound, lag) if off_ms > 0 else lengthen(self._sound, lag)
-            lag_ms = lag * 1000 / self.rate_hz
-            self._credit_ms -= lag_ms
-            self.scaled_ms += lag_ms if off_ms > 0 else -lag_ms
+        return len(self._sound) >= needed
+
+    def _scaled(self, samples: int) -> None:
+        lag_ms = samples * 1000 / self.rate_hz
+        self._credit_ms -= abs(lag_ms)
+        self.scaled_ms += lag_ms
+
+    def _runs_dry(self, now_ms: int) -> bool:
+        """Tell whether the first packet missing is late, and likely to be so still when its time has come."""
+        assert self._next is not None
+        missing, left_ms = self._next, len(self._sound) * 1000 / self.rate_hz
+        while missing in self._held:
+            ticks, payload = self._held[missing]
+            if payload is None or left_ms >= LOOK_AHEAD_MS:
+                return False
+            missing += ticks
+            left_ms += ticks / self._ticks_per_ms
+        late_ms = now_ms - missing / self._ticks_per_ms - self.target.fastest_ms
+        return self.target.still_missing(late_ms + left_ms // FRAME_MS * FRAME_MS, late_ms) >= LIKELY
 
     def _off_ms(self, now_ms: int) -> float:
         """Return how much more sound there is than has to be, or less (negative).
 
         Frames are pulled on one grid and packets come on another: a packet is first missed when the sound before it
-        is less than a frame. So the least sound that keeps to the target is a whole number of frames.
+        is less than a frame. So there are only some delays to choose from; between two of them, every packet has to
+        be there as soon as with the shorter.
         """
         assert self._next is not None
         held_ms = len(self._sound) * 1000 / self.rate_hz
-        waits_ms = now_ms - self._next / self._ticks_per_ms - self.target.fastest_ms
-        short_ms = self.target.target_ms - waits_ms
-        least_ms, most_ms = (FRAME_MS * ceil(each / FRAME_MS) for each in (short_ms, short_ms + SLACK_MS))
-        if held_ms < least_ms:
-            return held_ms - least_ms
-        return max(0.0, held_ms - most_ms)
+        # Of packets that are no whole frames, some have to be there by so much sooner than others.
+        sooner_ms = FRAME_MS - self._step_ms
+        empty_ms = now_ms - self._next / self._ticks_per_ms - self.target.fastest_ms - sooner_ms
+        self.target.grid = empty_ms, self._step_ms
+        return held_ms - self._step_ms * round((self.target.target_ms - empty_ms) / self._step_ms)

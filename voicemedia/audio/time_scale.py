@@ -55,8 +55,8 @@ def shorten(sound: Block, lag: int) -> Block:
     return np.concatenate((seam, sound[2 * lag :]))
 
 
-def lengthen(sound: Block, lag: int) -> Block:
-    """Say the first period of `lag` samples twice."""
+def lengthen(past: Block, sound: Block, lag: int) -> Block:
+    """Say the last period of `lag` samples of what was heard once more, before the sound that follows."""
     rise = _rise(lag)
-    seam = sound[lag : 2 * lag] * (1 - rise) + sound[:lag] * rise
-    return np.concatenate((sound[:lag], seam, sound[lag:]))
+    seam = sound[:lag] * (1 - rise) + past[-lag:] * rise
+    return np.concatenate((seam, sound))
