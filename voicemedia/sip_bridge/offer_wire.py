@@ -13,6 +13,7 @@ from voicemedia.sip_bridge.codec_wire import DTMF_TYPES, OPUS, PCMA, PCMU, Codec
 from voicemedia.sip_bridge.crypto_wire import SUITES, Crypto, Dtls, choose, fingerprint_line, fingerprints, setup_of
 from voicemedia.sip_bridge.grammar_wire import natural
 from voicemedia.sip_bridge.sdp_wire import Line, Media, Session, net
+from voicemedia.sip_bridge.xr_wire import ATTRIBUTE, WANTED, wants_metrics
 
 _MIRROR: Final = {"sendonly": "recvonly", "recvonly": "sendonly", "sendrecv": "sendrecv", "inactive": "inactive"}
 
@@ -38,6 +39,8 @@ class Terms:
     suites: tuple[str, ...] = tuple(SUITES)
     fingerprint: tuple[str, bytes] | None = None
     "(hash, digest) of our certificate; None: no DTLS."
+    voip_metrics: bool = False
+    "Extended reports are sent to who wants them, and wanted (RFC 3611)."
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +70,8 @@ class Agreement:
     dtls: Dtls | None = None
     fmtp: str = ""
     "How the peer wants to receive the codec."
+    voip_metrics: bool = False
+    "Both want to be told how they are heard."
 
     @property
     def held(self) -> bool:
@@ -99,7 +104,7 @@ class Negotiation:
     def offer(self) -> bytes:
         """Return our offer, the same m-lines in the same places as before."""
         sound, dtmf = self._numbered()
-        lines = lines_for(sound, dtmf) + self._security_offered()
+        lines = lines_for(sound, dtmf) + self._security_offered() + _metrics(self.terms.voip_metrics)
         protocol = {"sdes": "RTP/SAVP", "dtls": "UDP/TLS/RTP/SAVPF"}.get(self._protection, "RTP/AVP")
         if self._layout:
             protocol = self._layout[self._ours].protocol
@@ -226,7 +231,8 @@ class Negotiation:
         agreement, security = secured
         dtmf = agreement.receive_dtmf
         formats = tuple(str(number) for number, _ in (chosen, *dtmf))
-        lines = lines_for([chosen], dtmf) + security + [("a", f"mid:{mid}") for mid in media.attributes("mid")]
+        lines = lines_for([chosen], dtmf) + security + _metrics(agreement.voip_metrics)
+        lines += [("a", f"mid:{mid}") for mid in media.attributes("mid")]
         direction = _direction(agreement.sending, agreement.receiving)
         return self._media(media.protocol, formats, lines, direction, agreement.rtcp_mux), agreement
 
@@ -280,6 +286,7 @@ class Negotiation:
             receiving=offered in ("sendrecv", "recvonly") and wish in ("sendrecv", "recvonly"),
             rtcp_mux=mux,
             fmtp=theirs.fmtp.get(number, ""),
+            voip_metrics=self.terms.voip_metrics and wants_metrics(body.inherited(media, ATTRIBUTE)),
         )
 
     def _media(
@@ -299,6 +306,10 @@ class Negotiation:
             self._said = said
         head = Session([("v", "0"), ("o", f"- {self.session_id} {self._version} {address}")])
         return f"{head}{said}".encode("utf-8", "surrogateescape")
+
+
+def _metrics(wanted: bool) -> list[Line]:
+    return [("a", f"{ATTRIBUTE}:{WANTED}")] if wanted else []
 
 
 def _direction(sending: bool, receiving: bool) -> str:

@@ -1,4 +1,4 @@
-"""RTCP: sender and receiver reports, names and goodbyes (RFC 3550, section 6)."""
+"""RTCP: sender and receiver reports, names and goodbyes (RFC 3550, section 6), extended reports (RFC 3611)."""
 
 import struct
 from collections.abc import Iterator
@@ -8,6 +8,7 @@ from typing import Final
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.rtp_wire import Packet, sequence_step, time_step
 from voicemedia.sip_bridge.run_wire import Run
+from voicemedia.sip_bridge.xr_wire import XR, ExtendedReport, read_extended, write_extended
 
 SENDER: Final = 200
 RECEIVER: Final = 201
@@ -71,7 +72,7 @@ class Bye:
     reason: str = ""
 
 
-Part = Report | Name | Bye
+Part = Report | Name | Bye | ExtendedReport
 
 
 def read_rtcp(datagram: bytes) -> list[Part]:
@@ -120,6 +121,9 @@ def _read_part(kind: int, count: int, body: bytes) -> list[Part]:
             ssrcs = tuple(_ID.unpack_from(body, 4 * place)[0] for place in range(count))
             rest = body[4 * count :]
             return [Bye(ssrcs, rest[1 : 1 + rest[0]].decode("utf-8", "replace") if rest else "")]
+        case 207:
+            extended = read_extended(body)
+            return [extended] if extended.metrics else []
     return []
 
 
@@ -159,6 +163,8 @@ def _write_part(part: Part) -> bytes:
         item = _ID.pack(part.ssrc) + bytes((_CNAME, len(cname))) + cname
         # At least one zero byte ends the list, and zeros fill the word.
         return _framed(NAMES, 1, item + bytes(4 - len(item) % 4))
+    if isinstance(part, ExtendedReport):
+        return _framed(XR, 0, write_extended(part))
     reason = part.reason.encode()[:255]
     text = bytes((len(reason),)) + reason if reason else b""
     body = b"".join(map(_ID.pack, part.ssrcs)) + text
@@ -265,7 +271,12 @@ class Reception:
     @property
     def lost(self) -> int:
         """Packets that did not come."""
-        return self.highest - self._base + 1 - self.received
+        return self.expected - self.received
+
+    @property
+    def expected(self) -> int:
+        """Packets that should have come."""
+        return self.highest - self._base + 1
 
     @property
     def jitter_ms(self) -> float:
@@ -274,7 +285,7 @@ class Reception:
 
     def block(self, now_ms: int) -> Block:
         """Return the next report of it."""
-        expected = self.highest - self._base + 1
+        expected = self.expected
         due, got = expected - self._expected_before, self.received - self._received_before
         self._expected_before, self._received_before = expected, self.received
         fraction = min(255, max(0, due - got) * 256 // due) if due > 0 else 0

@@ -130,6 +130,7 @@ class RtpLeg:
             self._choose_rate(agreement.codec)
         self._receiver.agree(dict(agreement.receive))
         self._events = dict(agreement.receive_dtmf)
+        self._quality.extend(self._receiver if agreement.voip_metrics else None)
         if before is None or replace(before, sending=agreement.sending) != agreement:
             wish = Wish(self.caller.rate_hz, agreement.ptime_ms, parameters(agreement.fmtp))
             self._sender.agree(agreement.send_type, make_encoding(agreement.codec.name, wish))

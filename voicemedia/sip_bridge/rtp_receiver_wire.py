@@ -16,6 +16,7 @@ from voicemedia.audio.jitter import RESYNC_MS, Delivery, JitterBuffer, Lost
 from voicemedia.audio.resample import Resampler
 from voicemedia.audio.smoother import Smoother
 from voicemedia.errors import WireError
+from voicemedia.sip_bridge.burst_wire import Bursts
 from voicemedia.sip_bridge.codec_wire import PCMA, PCMU, Codec
 from voicemedia.sip_bridge.rtp_wire import Packet, Timeline
 from voicemedia.sip_bridge.score_wire import Heard
@@ -54,6 +55,7 @@ class RtpReceiver:
         "_smoother",
         "_streams",
         "_timeline",
+        "bursts",
         "codecs",
         "concealed",
         "concealed_ms",
@@ -72,7 +74,7 @@ class RtpReceiver:
         self._even = False
         self._smoother: Smoother | None = None
         self.damaged = self.frames = self.concealed = self.holes = 0
-        self.concealed_ms = 0.0
+        self.concealed_ms, self.bursts = 0.0, Bursts()
         self._concealing = False
         self.begin(8000)
 
@@ -269,7 +271,9 @@ class RtpReceiver:
         self._concealing = concealed
         for frame in self._framer.feed(pcm):
             self.frames += 1
-            self.concealed += concealed
+            if concealed:
+                self.concealed += 1
+                self.bursts.lost(self.frames)
             self._hear(frame, concealed)
 
     # --- counts ---
@@ -282,6 +286,11 @@ class RtpReceiver:
     def counts(self) -> Counts:
         """Return packets received, late, duplicate, reordered, and ms given up as lost."""
         return tuple(map(sum, zip(self._past, self._now(), strict=True)))  # type: ignore[return-value]
+
+    @property
+    def deadline_most_ms(self) -> int:
+        """The longest a hole is ever waited for."""
+        return self._deadlines_ms[1]
 
     def heard(self, now_ms: int) -> Heard:
         """Return what the quality of the call is made from."""

@@ -208,6 +208,7 @@ class TrunkCalls:
             pair.port,
             tuple(CODECS[name.lower()] for name in trunk.codecs),
             trunk.ptime_ms,
+            voip_metrics=True,
             **self._srtp(flow),
         )
         return Negotiation(terms, int.from_bytes(self.desk.random(4)), self.desk.random)
