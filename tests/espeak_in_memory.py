@@ -42,7 +42,7 @@ class Parent:
         else:
             assert what is None, what
 
-    def receive(self, *, wait: bool = True) -> None:
+    def receive(self, *, wait_s: float | None = None) -> None:
         return None
 
 

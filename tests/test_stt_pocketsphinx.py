@@ -320,6 +320,29 @@ def test_dictation_hears_what_no_grammar_has_and_the_same_whoever_spoke_before()
 
 @needs_pocketsphinx
 @inlineCallbacks
+def test_a_caller_who_vanished_in_mid_word_keeps_nobody_from_being_heard() -> Any:
+    recognizer = recognizer_of(workers=1)
+    yield recognizer.start()
+    try:
+        robot, _ = speech("go_forward")
+        vanished, other = Call(recognizer), Call(recognizer)
+        vanished.recognition.onset()
+        vanished.feed(robot[:40_000])
+        for _ in range(2):
+            final = yield other.speak(robot)
+            assert final.text == "go forward ten meters"
+        # One who comes back is heard as if nothing had been.
+        final = vanished.ears.final
+        vanished.feed(robot[40_000:])
+        vanished.recognition.endpoint()
+        transcript = yield final
+        assert transcript.text == "go forward ten meters"
+    finally:
+        yield recognizer.stop()
+
+
+@needs_pocketsphinx
+@inlineCallbacks
 def test_a_worker_killed_or_hung_in_mid_utterance_costs_no_word() -> Any:
     recognizer = recognizer_of(workers=1, dictations=0, hang_s=1.0)
     yield recognizer.start()

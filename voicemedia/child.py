@@ -85,13 +85,14 @@ class Parent:
         """Send one message, anything msgspec can encode, about a job."""
         self._write(job, self._encoder.encode(message))
 
-    def receive(self, *, wait: bool = True) -> tuple[int, bytes] | None:
-        """Return the next job and payload; None when nothing has come yet and `wait` is False.
+    def receive(self, *, wait_s: float | None = None) -> tuple[int, bytes] | None:
+        """Return the next job and payload; None when nothing has come within `wait_s`.
 
+        :param wait_s: None: as long as it takes.
         :raises SystemExit: the parent is gone or wants us gone.
         """
         while not self._frames:
-            if not wait and not select.select([0], [], [], 0)[0]:
+            if not select.select([0], [], [], wait_s)[0]:
                 return None
             received = os.read(0, 1 << 16)
             if not received:

@@ -92,7 +92,7 @@ class Espeak:
             at += 1
         if samples and count > 0:
             self._send(self._resampler.feed(ctypes.string_at(samples, count * 2)))
-        while (received := self._parent.receive(wait=False)) is not None:
+        while (received := self._parent.receive(wait_s=0.0)) is not None:
             if received[0] == self._job:
                 self._cancelled = True
             else:
