@@ -26,6 +26,20 @@ def token(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CALLS_TOKEN", TOKEN)
 
 
+@pytest.fixture
+def refusals(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Branches the network says reached nobody."""
+    branches: list[str] = []
+
+    def noted(agent: UserAgent, peer: tuple[str, int], branch: str, now_ms: int, patience: int) -> None:
+        branches.append(branch)
+        take_note(agent, peer, branch, now_ms, patience)
+
+    take_note = UserAgent.refused
+    monkeypatch.setattr(UserAgent, "refused", noted)
+    return branches
+
+
 def closed_port(host: str = "127.0.0.1") -> int:
     with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
         probe.bind((host, 0))
@@ -34,7 +48,7 @@ def closed_port(host: str = "127.0.0.1") -> int:
 
 
 @in_reactor
-async def test_a_call_to_a_closed_port_fails_at_once() -> None:
+async def test_a_call_to_a_closed_port_fails_soon() -> None:
     async with calling() as (server, client, bob):
         call = await client.place(f"sip:bob@127.0.0.1:{closed_port()}")
         await until(lambda: not bridge_of(server).rtp_ports.lent)
@@ -49,6 +63,17 @@ async def test_a_call_to_a_closed_port_fails_at_once() -> None:
 
 
 @in_reactor
+async def test_a_telephone_that_is_just_being_started_is_reached(refusals: list[str]) -> None:
+    async with calling() as (server, client, bob):
+        await bob._ports[0].stopListening()
+        await client.place(address(bob))
+        await until(lambda: refusals)
+        bob._ports[0] = reactor.listenUDP(bob.port, bob.signals, interface="127.0.0.1")
+        await bob.take()
+        await until(lambda: len(server.switchboard) == 1)
+
+
+@in_reactor
 async def test_a_call_whose_server_is_down_is_placed_by_the_next_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(redialing, "NO_WORD_S", 3600)
     async with behind_one_name() as behind:
@@ -60,22 +85,14 @@ async def test_a_call_whose_server_is_down_is_placed_by_the_next_at_once(monkeyp
 
 
 @in_reactor
-async def test_a_call_that_is_up_outlives_a_port_that_is_closed_for_a_moment(monkeypatch: pytest.MonkeyPatch) -> None:
-    refused: list[str] = []
-
-    def noted(agent: UserAgent, peer: tuple[str, int], branch: str, now_ms: int) -> None:
-        refused.append(branch)
-        take_note(agent, peer, branch, now_ms)
-
-    take_note = UserAgent.refused
-    monkeypatch.setattr(UserAgent, "refused", noted)
+async def test_a_call_that_is_up_outlives_a_port_that_is_closed_for_a_moment(refusals: list[str]) -> None:
     async with calling() as (server, client, bob):
         call = await client.place(address(bob))
         await bob.take()
         await until(lambda: len(server.switchboard) == 1)
         await bob._ports[0].stopListening()
         turned = Deferred.fromCoroutine(client.ask("POST", f"/{call['id']}/hold"))
-        await until(lambda: refused)
+        await until(lambda: refusals)
         bob._ports[0] = reactor.listenUDP(bob.port, bob.signals, interface="127.0.0.1")
         await until(lambda: len(bob.requests("INVITE")) == 2)
         bob.reply(bob.requests("INVITE")[1], "200 OK", bob.sdp(version=2))
@@ -109,19 +126,31 @@ async def test_what_became_of_one_datagram_does_not_hold_up_the_next(host: str) 
 def refused(a: Host, peer: tuple[str, int] = ("nobody.test", 5060), number: int = -1) -> None:
     """Let the network refuse a message of a host's."""
     branch = a.net.sent[number].via.branch
-    a.net.do(lambda: a.agent.refused(peer, branch, a.net.now_ms))
+    a.net.do(lambda: a.agent.refused(peer, branch, a.net.now_ms), 0)
 
 
-def test_an_invite_that_reached_nobody_has_failed() -> None:
+def test_an_invite_that_reached_nobody_three_times_has_failed() -> None:
     net = Net()
     a = net.host("a", QUIET)
     a.dial("nobody")
-    refused(a, ("elsewhere.test", 5060))
-    assert not a.events
+    for until_ms in (500, 1500):
+        refused(a, ("elsewhere.test", 5060))
+        refused(a)
+        net.run(until_ms)
+        assert not a.events
     refused(a)
-    assert ended(a) == (True, 503, 41) and net.ladder == ["a>nobody INVITE (lost)"]
+    assert ended(a) == (True, 503, 41) and net.ladder == ["a>nobody INVITE (lost)"] * 3
     refused(a)
     assert a.agent.next_due_ms is None
+
+
+def test_where_another_server_waits_once_is_enough() -> None:
+    net = Net()
+    a = net.host("a", QUIET)
+    a.dial("nobody")
+    branch = net.sent[0].via.branch
+    net.do(lambda: a.agent.refused(("nobody.test", 5060), branch, net.now_ms, 1), 0)
+    assert ended(a) == (True, 503, 41)
 
 
 def test_who_has_answered_anything_is_there() -> None:
@@ -129,7 +158,8 @@ def test_who_has_answered_anything_is_there() -> None:
     call = a.dial("b")
     net.run(230)
     assert net.ladder == ["a>b INVITE", "b>a 100 INVITE"]
-    refused(a, ("b.test", 5060), 0)
+    for _ in range(9):
+        refused(a, ("b.test", 5060), 0)
     assert call.state is CallState.STARTING and not a.said()
 
 
@@ -138,7 +168,8 @@ def test_no_request_of_a_call_that_is_up_fails_by_it() -> None:
     for ask in (lambda: call.session.reoffer(net.now_ms), lambda: call.send_key("1", net.now_ms)):
         b.drop = lambda message: True
         net.do(ask)
-        refused(a, ("b.test", 5060), -1)
+        for _ in range(9):
+            refused(a, ("b.test", 5060))
         assert call.up
         b.drop = lambda message: False
         net.run(net.now_ms + 10_000)

@@ -26,6 +26,8 @@ class Exchange:
     "How often a challenge was answered."
     enlarged: bool = False
     "Too long for a datagram, so it went over TCP."
+    refused: int = 0
+    "How often the network said that nobody took it."
     given_up: bool = False
     "Not to be tried again."
 

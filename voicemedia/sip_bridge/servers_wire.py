@@ -91,6 +91,10 @@ class Servers:
         good = [address for address in self.addresses if self._avoided.get(address, now_ms) <= now_ms]
         return good[0] if good else min(self.addresses, key=lambda address: self._avoided[address])
 
+    def other(self, address: Address, now_ms: int) -> bool:
+        """Tell whether another has not failed lately."""
+        return any(each != address and self._avoided.get(each, now_ms) <= now_ms for each in self.addresses)
+
     def failed(self, address: Address, now_ms: int, retry_after_ms: int = 0) -> Address | None:
         """Take note that one has failed; return another that has not, None when all have."""
         self._avoided[address] = now_ms + max(AVOID_MS, retry_after_ms)

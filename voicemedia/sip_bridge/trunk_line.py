@@ -16,7 +16,7 @@ from voicemedia.sip_bridge.sip_ports import Message, SipPorts
 from voicemedia.sip_bridge.trunk_calls import TrunkCalls, Ways
 from voicemedia.sip_bridge.trunk_server import TrunkServer
 from voicemedia.sip_bridge.uri_wire import Uri
-from voicemedia.sip_bridge.user_agent_wire import Settings, UserAgent
+from voicemedia.sip_bridge.user_agent_wire import REFUSALS, Settings, UserAgent
 
 HOSTS_LIMIT: Final = 1024
 "Addresses of which is remembered whether they are a peer's."
@@ -123,7 +123,8 @@ class TrunkLine:
 
     def refused(self, peer: tuple[str, int], branch: str) -> None:
         """Take note that the network says that a message of ours reached nobody."""
-        self.agent.refused(peer, branch, self._clock())
+        # Where another server waits, nobody waits for this one.
+        self.agent.refused(peer, branch, self._clock(), 1 if self.server.another(peer) else REFUSALS)
         self.flush()
 
     def flush(self) -> None:

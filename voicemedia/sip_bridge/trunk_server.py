@@ -169,6 +169,11 @@ class TrunkServer:
         address = self.address if self.registration else self._servers.best(self._desk.room.clock())
         return self._ports.flow(self._trunk.transport.upper(), address)
 
+    def another(self, address: Address) -> bool:
+        """Tell whether there is a server to take the place of one that fails."""
+        servers = self._servers
+        return servers is not None and address in servers.addresses and servers.other(address, self._desk.room.clock())
+
     def elsewhere(self, flow: Flow, retry_after_s: int = 0) -> Flow | None:
         """Return another way for a call whose first has failed; None: there is none."""
         if self._servers is None or flow.peer not in self._servers.addresses:

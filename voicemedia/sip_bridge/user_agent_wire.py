@@ -41,6 +41,9 @@ from voicemedia.sip_bridge.via_wire import MAGIC, Via
 MOST_TRIES: Final = 4
 "Challenges one request answers: several proxies, a stale nonce or two."
 
+REFUSALS: Final = 3
+"Of an INVITE by the network, after 1.5 s: whoever is just being started takes one that is repeated."
+
 
 @dataclass(frozen=True, slots=True)
 class Settings:
@@ -127,18 +130,19 @@ class UserAgent:
         if transaction is not None:
             self._perform(self._transactions.broken(transaction, now_ms), now_ms)
 
-    def refused(self, peer: tuple[str, int], branch: str, now_ms: int) -> None:
+    def refused(self, peer: tuple[str, int], branch: str, now_ms: int, patience: int = REFUSALS) -> None:
         """Take note that nobody is there who could take a message (ICMP; RFC 3261, section 18.4).
 
-        That is the end of an INVITE that has had no answer. Calls that are up, and what is asked in vain elsewhere,
-        have time until their timers say so: a server may be starting, and forged notes must end nothing.
+        When that was said often enough it is the end of an INVITE that has had no answer. All else, calls that are up
+        above all, has time until its timers say so: forged notes must end nothing.
         """
         transaction = self._transactions.clients.get((branch, "INVITE"))
         if transaction is None or transaction.state is not State.CALLING:
             return
         exchange = transaction.flow
         assert isinstance(exchange, Exchange)
-        if exchange.dialog is None and exchange.flow.peer == peer:
+        exchange.refused += exchange.dialog is None and exchange.flow.peer == peer
+        if exchange.refused >= patience:
             self._perform(self._transactions.broken(transaction, now_ms), now_ms)
 
     def dial(self, to: Destination, media: Negotiation, flow: Flow, now_ms: int) -> OutgoingCall:
