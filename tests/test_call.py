@@ -14,6 +14,7 @@ from voicemedia import config
 from voicemedia.audio.voice import Endpointer
 from voicemedia.call import Call, Setting
 from voicemedia.interfaces import Expected, Goodbye
+from voicemedia.last_words import LastWords
 from voicemedia.log import LineObserver
 from voicemedia.metrics import Metrics
 
@@ -29,6 +30,7 @@ class Stage:
         self.over = 0
         self.voiced = False
         self.call: Call
+        self.last_words: LastWords | None = None
 
     def begin(self, limits: config.Limits | None = None, turns: config.Turns | None = None) -> "Stage":
         setting = Setting(
@@ -36,15 +38,23 @@ class Stage:
             turns or config.Turns(),
             config.Voice(hangover_ms=300),
             self.metrics,
-            lambda: round(self.clock.seconds() * 1000),
+            lambda: self.now_ms,
             self.ears,
             self.voice,
             "night diet",
         )
         endpointer: Endpointer = FakeEndpointer()  # type: ignore[assignment]
-        self.call = Call(self.leg, self.mind, endpointer, setting, self._over)
+        self.call = Call(self.leg, self.mind, endpointer, setting, self._left)
         self.call.begin()
         return self
+
+    @property
+    def now_ms(self) -> int:
+        return round(self.clock.seconds() * 1000)
+
+    def _left(self, why: Goodbye) -> None:
+        self.last_words = LastWords(self.call, why, self.now_ms, self._over)
+        self.last_words.tick(self.now_ms)
 
     def _over(self, why: Goodbye) -> None:
         self.over += 1
@@ -53,7 +63,10 @@ class Stage:
         """Let time pass in frames of 20 ms, with sound from the caller."""
         for _ in range(ms // 20):
             self.clock.advance(0.02)
-            now_ms = round(self.clock.seconds() * 1000)
+            now_ms = self.now_ms
+            if self.last_words is not None:
+                self.last_words.tick(now_ms)
+                continue
             if media:
                 self.leg.last_message_ms = now_ms
                 self.call.hear(VOICED if self.voiced else SILENT, False)
@@ -192,7 +205,9 @@ def test_a_late_transcript_never_reaches_a_dead_call(stage: Stage) -> None:
     stage.voiced = True
     stage.pass_ms(400)
     stage.call.gone(Goodbye.CALLER_HUNG_UP)
+    stage.pass_ms(5020)
     stage.ears.say("too late")
+    stage.pass_ms(100)
     assert stage.mind.events[-1] == "over caller_hung_up"
     assert stage.ears.events[-1] == "close"
     assert stage.over == 1

@@ -63,7 +63,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "call": {*SHARED, "turns", "utterance", "speaker", "following", "setting"},
     "ticker": set(),
     "guards": {"interfaces", "errors", "account"},
-    "switchboard": {*SHARED, "following", "call", "guards", "ticker", "setting"},
+    "last_words": {*SHARED, "call"},
+    "switchboard": {*SHARED, "following", "call", "last_words", "guards", "ticker", "setting"},
     "transcribing": {*SHARED, "transcribing"},
     # The streaming API is two doors, WebSocket and HTTP, to the same sessions.
     "protocols": {*SHARED, "protocols", "transcribing"},

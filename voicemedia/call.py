@@ -12,7 +12,7 @@ from voicemedia.audio.voice import Endpointer, Speech
 from voicemedia.diary import Diary, Turn
 from voicemedia.errors import ProviderError
 from voicemedia.following import follower_of
-from voicemedia.interfaces import Conversation, Expected, Goodbye, Leg, Transcript
+from voicemedia.interfaces import Conversation, Expected, Goodbye, Leg, Said, Transcript
 from voicemedia.setting import Setting as Setting
 from voicemedia.speaker import Speaker
 from voicemedia.turns import Event, Order, State, Turns
@@ -27,20 +27,23 @@ MAX_FAILURES: Final = 3
 
 
 class Call:
-    """One conversation, from answer to `gone`."""
+    """One conversation, from answer to `gone`; what is left to do then is `last_words`.
+
+    :param left: told that the leg has gone.
+    """
 
     log = Logger()
 
     def __init__(
-        self, leg: Leg, mind: Conversation, endpointer: Endpointer, setting: Setting, over: Callable[[Goodbye], None]
+        self, leg: Leg, mind: Conversation, endpointer: Endpointer, setting: Setting, left: Callable[[Goodbye], None]
     ) -> None:
         self.leg, self.caller, self.diary = leg, leg.caller, Diary()
         self._follower = follower_of(leg)
         self.diary.readers.append(self._follower.turn)
-        self._conversation, self._endpointer, self._setting, self._over = mind, endpointer, setting, over
+        self.mind, self.setting, self._endpointer, self._left = mind, setting, endpointer, left
         self._clock, self._overhear = setting.clock, mind.overhear
         self._turns, self._expected = Turns(), Expected()
-        self._utterance = Utterance(setting.turns.transcript_wait_ms, setting.turns.key_wait_ms)
+        self.utterance = Utterance(setting.turns.transcript_wait_ms, setting.turns.key_wait_ms)
         self._patience_ms = setting.limits.provider_s * 1000
         self._stall_ms = setting.voice.hangover_ms + STALL_MS
         self._farewell: Goodbye | None = None
@@ -59,10 +62,10 @@ class Call:
             tape=setting.tape,
         )
         ears = setting.recognizer
-        self._recognition = ears.listen(self.caller.rate_hz, self) if ears else None
+        self.recognition = ears.listen(self.caller.rate_hz, self) if ears else None
 
     def __repr__(self) -> str:
-        return f"{self.leg!r} -> {self._setting.path}"
+        return f"{self.leg!r} -> {self.setting.path}"
 
     def begin(self) -> None:
         """Say hello; the leg already listens."""
@@ -74,15 +77,15 @@ class Call:
             pii_from=self.caller.number,
             pii_to=self.caller.to,
         )
-        self._speaker.give_floor(self._conversation.greet, interruptible=self._setting.turns.barge_in)
+        self._speaker.give_floor(self.mind.greet, interruptible=self.setting.turns.barge_in)
 
     # --- what the leg tells (Listener) ---
 
     def hear(self, pcm: bytes, concealed: bool) -> None:
         """Take the next 20 ms of the caller."""
         speech = self._endpointer.hear(pcm)
-        if self._recognition is not None:
-            self._recognition.feed(pcm)
+        if self.recognition is not None:
+            self.recognition.feed(pcm)
         self._overhear(pcm)
         if not concealed:
             self._heard_ms = self._clock()
@@ -92,13 +95,13 @@ class Call:
     def digit(self, key: str) -> None:
         """Take a key: it interrupts, and is (part of) a turn."""
         self._on(Event.KEY_PRESSED)
-        self._utterance.digit(key, self._expected.keys, self._clock())
+        self.utterance.digit(key, self._expected.keys, self._clock())
         self._offer_turn(self._clock())
 
     def said(self, text: str) -> None:
         """Take a typed turn: it interrupts as a key does."""
         self._on(Event.KEY_PRESSED)
-        self._utterance.typed(text, self._clock())
+        self.utterance.typed(text, self._clock())
         self._offer_turn(self._clock())
 
     def marked(self, number: int) -> None:
@@ -107,37 +110,28 @@ class Call:
 
     def gone(self, why: Goodbye) -> None:
         """The leg has ended: nothing more can be heard or said."""
+        self.setting.tape.end()
         self._on(Event.CALL_ENDED)
-        if self._recognition is not None:
-            self._recognition.close()
-        self._conversation.over(why)
-        self._setting.metrics.call_ended(why.value)
-        self.log.info(
-            "call {call} ended: {why} after {duration_s} s, {turns} turns",
-            call=self.caller.call_id,
-            why=why.value,
-            duration_s=round((self._clock() - self.answered_ms) / 1000, 1),
-            **self.diary.totals(),
-            totals=dict(self.leg.totals()),
-        )
-        self._over(why)
+        if self.utterance.speaking:
+            self._stopped(self._clock())
+        self._left(why)
 
     # --- what the recognizer tells (Hearing) ---
 
     def heard(self, transcript: Transcript) -> None:
         """Take an interim or final transcript; a late one finds the table in its last state."""
         self._follower.heard(transcript)
-        self._utterance.heard(transcript, self._clock())
+        self.utterance.heard(transcript, self._clock())
         self._offer_turn(self._clock())
 
     def deaf(self, error: ProviderError) -> None:
         """The recognition died: listen anew, and ask for the words again if some were lost."""
         self.log.warn("call {call}: the recognizer failed: {error}", call=self.caller.call_id, error=str(error))
-        self._setting.metrics.provider_failed("stt")
-        lost, ears = self._utterance.under_way, self._setting.recognizer
-        self._recognition = ears.listen(self.caller.rate_hz, self) if ears and error.retryable else None
+        self.setting.metrics.provider_failed("stt")
+        lost, ears = self.utterance.under_way, self.setting.recognizer
+        self.recognition = ears.listen(self.caller.rate_hz, self) if ears and error.retryable else None
         if lost:
-            self._utterance.forget()
+            self.utterance.forget()
             self._on(Event.FAILED)
 
     # --- time ---
@@ -146,7 +140,7 @@ class Call:
         """Let 20 ms pass: sound to send, in this very tick, late packets, turns that have become complete."""
         self._speaker.tick(now_ms, self._patience_ms)
         self.leg.tick(now_ms)
-        if self._utterance.speaking and now_ms - self._heard_ms > self._stall_ms:
+        if self.utterance.speaking and now_ms - self._heard_ms > self._stall_ms:
             # The carrier sends nothing while its caller is silent.
             speech = self._endpointer.stop_now()
             if speech is not None:
@@ -155,7 +149,7 @@ class Call:
 
     def sweep(self, now_ms: int) -> None:
         """Let a second pass: limits of the whole call."""
-        limits = self._setting.limits
+        limits = self.setting.limits
         if self._farewell is not None:
             if now_ms >= self._farewell_ms:
                 self.leg.hang_up(self._farewell)
@@ -171,7 +165,7 @@ class Call:
         self._farewell, self._farewell_ms = why, self._clock() + FAREWELL_MS
         self._obey((Order.CANCEL_REPLY, Order.FALL_SILENT))
         self._on(Event.ANNOUNCEMENT_BEGAN)  # before it sounds, so that nothing takes its place meanwhile
-        self._speaker.announce(self._setting.turns.goodbye, interruptible=False, hang_up=True)
+        self._speaker.announce(self.setting.turns.goodbye, interruptible=False, hang_up=True)
 
     # --- whose turn it is ---
 
@@ -181,22 +175,22 @@ class Call:
         if speech is Speech.STOPPED:
             self._stopped(now_ms)
             return
-        self._utterance.onset(now_ms, interrupting=self._turns.state in (State.THINKING, State.SPEAKING))
-        if self._recognition is not None:
-            self._recognition.onset()
+        self.utterance.onset(now_ms, interrupting=self._turns.state in (State.THINKING, State.SPEAKING))
+        if self.recognition is not None:
+            self.recognition.onset()
         self._on(Event.CALLER_STARTED)
 
     def _stopped(self, now_ms: int) -> None:
-        ears = self._recognition
-        self._utterance.endpoint(now_ms, understood_by_somebody=ears is not None)
+        ears = self.recognition
+        self.utterance.endpoint(now_ms, understood_by_somebody=ears is not None)
         if ears is not None:
             ears.endpoint()
-        elif self._setting.recognizer is not None:
+        elif self.setting.recognizer is not None:
             self._on(Event.FAILED)  # it is deaf for good: apologies, and after some of them the end
         self._offer_turn(now_ms)
 
     def _offer_turn(self, now_ms: int) -> None:
-        if self._utterance.complete(now_ms, self._recognition):
+        if self.utterance.complete(now_ms, self.recognition):
             self._on(Event.CALLER_FINISHED)
 
     def _on(self, event: Event) -> None:
@@ -213,7 +207,7 @@ class Call:
                     # The apology comes behind what sounds already, and asks for the words again itself.
                     sorry = Order.APOLOGIZE in orders
                     if self._speaker.cut(all_sent=sorry) and not sorry:
-                        self._utterance.give_back()
+                        self.utterance.give_back()
                 case Order.FALL_SILENT:
                     self._speaker.fall_silent()
                 case Order.ASK:
@@ -224,17 +218,21 @@ class Call:
     def _ask(self) -> None:
         """Give the caller's words and keys to the agent."""
         self._failures = 0
-        said = self._utterance.take()
+        said = self.utterance.take()
+        self.write_down(said)
+        if self._farewell is None:
+            self._speaker.give_floor(
+                lambda floor: self.mind.reply(said, floor),
+                endpoint_ms=self.utterance.endpoint_ms,
+                interruptible=self.setting.turns.barge_in,
+            )
+
+    def write_down(self, said: Said) -> None:
+        """Put a turn of the caller into diary and log."""
         at_ms = self._clock() - self.answered_ms
         turn = self.diary.write(Turn("caller", at_ms, said.text, keys=said.keys, complete=True))
         fields = {"turn": turn.number, "pii_said": said.text, "pii_keys": said.keys}
         self.log.info("call {call}: turn {turn} was the caller's", call=self.caller.call_id, **fields)
-        if self._farewell is None:
-            self._speaker.give_floor(
-                lambda floor: self._conversation.reply(said, floor),
-                endpoint_ms=self._utterance.endpoint_ms,
-                interruptible=self._setting.turns.barge_in,
-            )
 
     def _apologize(self) -> None:
         """Say that something went wrong; too often in a row, give the call up."""
@@ -242,9 +240,9 @@ class Call:
         if self._failures > MAX_FAILURES or self._farewell is not None:
             self.leg.hang_up(self._farewell or Goodbye.FAILED)
         else:
-            self._speaker.announce(self._setting.turns.apology, interruptible=self._setting.turns.barge_in)
+            self._speaker.announce(self.setting.turns.apology, interruptible=self.setting.turns.barge_in)
 
     def _expect(self, expected: Expected) -> None:
         self._expected = expected
-        if self._recognition is not None:
-            self._recognition.expect(expected)
+        if self.recognition is not None:
+            self.recognition.expect(expected)

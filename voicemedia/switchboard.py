@@ -18,6 +18,7 @@ from voicemedia.errors import CallRefused
 from voicemedia.following import with_past_shown
 from voicemedia.guards import GuardedConversation, GuardedRecognizer
 from voicemedia.interfaces import Agent, Caller, CallRecord, Goodbye, Historian, Leg, Listener, Served
+from voicemedia.last_words import LastWords
 from voicemedia.metrics import Metrics
 from voicemedia.setting import Setting
 from voicemedia.taping import Recorded, Tape, put_on_tape
@@ -54,6 +55,8 @@ class Live:
         "Set as soon as it is made."
         self.record: CallRecord | None = None
         self.tape: Recorded | None = None
+        self.last_words: LastWords | None = None
+        "Once the leg has gone."
 
     def begin(self) -> None:
         """Let the call say hello."""
@@ -64,6 +67,8 @@ class Live:
 
     def say_goodbye(self) -> None:
         """Let the call say goodbye, because the server stops."""
+        if self.last_words is not None:
+            return
         try:
             self.call.end(Goodbye.DRAINED)
         except Exception:
@@ -76,14 +81,14 @@ class Live:
     def tick(self, now_ms: int) -> None:
         """Pass the tick on."""
         try:
-            self.call.tick(now_ms)
+            (self.last_words or self.call).tick(now_ms)
         except Exception:
             self.lose()
 
     def sweep(self, now_ms: int) -> None:
         """Pass the second on."""
         try:
-            self.call.sweep(now_ms)
+            (self.last_words or self.call).sweep(now_ms)
         except Exception:
             self.lose()
 
@@ -93,6 +98,8 @@ class Live:
             self._lost = True
             self.log.failure("call {call}: lost to a bug", call=self._leg.caller.call_id)
             self._leg.hang_up(Goodbye.FAILED)
+            if self.last_words is not None:
+                self.last_words.end()
 
 
 class Nobody:
@@ -201,7 +208,7 @@ class Switchboard:
         accounts: list[Account] = []
         if setting.recognizer is not None:
             setting = replace(setting, recognizer=GuardedRecognizer(setting.recognizer, live.lose, accounts))
-        call = Call(leg, conversation, line.endpointer(leg.caller.rate_hz), setting, lambda why: self._over(live, why))
+        call = Call(leg, conversation, line.endpointer(leg.caller.rate_hz), setting, lambda why: self._left(live, why))
         call.diary.accounts = accounts
         if live.record is not None:
             call.diary.readers.append(live.record.turn)
@@ -211,13 +218,18 @@ class Switchboard:
         self.ended_by[why.value] += 1
         metrics.call_ended(why.value)
 
+    def _left(self, live: Live, why: Goodbye) -> None:
+        """The leg has gone; the call is over with its last words."""
+        if live.last_words is None:
+            now_ms = self._ticker.now_ms()
+            live.last_words = LastWords(live.call, why, now_ms, lambda why: self._over(live, why))
+            live.last_words.tick(now_ms)
+
     def _over(self, live: Live, why: Goodbye) -> None:
         call = live.call
         if self._live.pop(call, None) is None:
             return
         self.ended_by[why.value] += 1
-        if live.tape is not None:
-            live.tape.end()
         if live.record is not None:
             live.record.ended(why, call.leg.totals())
         self._ticker.leave(live)
@@ -233,11 +245,11 @@ class Switchboard:
         return len(self._live)
 
     def __iter__(self) -> Iterator[Call]:
-        return iter(tuple(self._live))
+        return iter([call for call, live in self._live.items() if live.last_words is None])
 
     def live_by_route(self) -> Counter[str]:
         """Count the live calls of each route."""
-        return Counter(call.caller.route for call in self._live)
+        return Counter(call.caller.route for call in self)
 
     def diary(self, call_id: str) -> Diary | None:
         """Find what was said in a live call or one that ended not long ago."""

@@ -28,6 +28,9 @@ class Tape(Protocol):
     def resume(self) -> None:
         """Record sound again."""
 
+    def end(self) -> None:
+        """The leg has gone; may be told twice."""
+
     @property
     def paused(self) -> bool:
         """Whether silence is recorded."""
@@ -39,9 +42,6 @@ class Recorded(Tape, Protocol):
     @property
     def path(self) -> Path:
         """The file."""
-
-    def end(self) -> None:
-        """The call is over."""
 
 
 class Untaped:
@@ -63,6 +63,9 @@ class Untaped:
 
     def resume(self) -> None:
         """Record nothing, still."""
+
+    def end(self) -> None:
+        """There is nothing to end."""
 
 
 UNTAPED: Final = Untaped()

@@ -34,6 +34,8 @@ class Utterance:
         self._keys_due_ms: int | None = None
         self._unclear = False
         self._taken = Said()
+        self._returned_words = self._returned_keys = 0
+        "How many of them were given back."
         self.endpoint_ms = 0
         "When the caller last stopped speaking or pressed a key."
         self._stood_in = 0
@@ -43,6 +45,11 @@ class Utterance:
     def under_way(self) -> bool:
         """Whether speech is being made or a final transcript is awaited."""
         return self.speaking or self._final_due_ms is not None
+
+    @property
+    def fresh(self) -> bool:
+        """Whether there are words or keys that have never been taken."""
+        return len(self._words) > self._returned_words or len(self._keys) > self._returned_keys
 
     def onset(self, now_ms: int, *, interrupting: bool) -> None:
         """The caller has begun to speak, perhaps over us."""
@@ -114,6 +121,7 @@ class Utterance:
             confidence=sum(transcript.confidence for transcript in words) / len(words) if words else 0.0,
         )
         self._words, self._keys, self._keys_due_ms, self._unclear = [], "", None, False
+        self._returned_words = self._returned_keys = 0
         self._taken = said
         return said
 
@@ -122,8 +130,10 @@ class Utterance:
         said, self._taken = self._taken, Said()
         if said.text:
             self._words.insert(0, Transcript(said.text, final=True, confidence=said.confidence))
+            self._returned_words = 1
         if said.keys:
             self._keys, self._keys_due_ms = said.keys + self._keys, self._keys_due_ms or self.endpoint_ms
+            self._returned_keys = len(said.keys)
 
     def forget(self) -> None:
         """Give up the final that is awaited: its recognition died. What was understood before stays."""
