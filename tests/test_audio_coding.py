@@ -109,6 +109,17 @@ def test_a_hole_is_as_long_as_what_was_lost(codec: str) -> None:
         assert len(decoding.hole(3 * ticks, following)) == 3 * decoding.rate_hz // 50 * 2
 
 
+@pytest.mark.parametrize("codec", ["PCMU", "PCMA", "G722"])
+def test_what_is_behind_a_hole_is_heard_as_if_it_had_not_helped_to_mend_it(codec: str) -> None:
+    encoding, mended, skipped = make_encoding(codec, Wish(8000)), make_decoding(codec), make_decoding(codec)
+    payloads = [payload for frame in frames(speech_like(8000), 8000) for payload, _ in encoding.feed(frame)]
+    for number, payload in enumerate(payloads):
+        if number % 7 == 5:
+            assert any(mended.hole(160, payloads[number + 1]))
+        else:
+            assert mended.decode(payload) == skipped.decode(payload)
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.binary(max_size=80))
 def test_no_payload_breaks_the_opus_decoder(payload: bytes) -> None:

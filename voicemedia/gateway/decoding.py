@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Final, Protocol
 
-from voicemedia.audio.coding import FULL_MS, MUTE_MS
 from voicemedia.audio.conceal import Concealer
 from voicemedia.audio.g711 import decode_alaw, decode_l16, decode_mulaw
 from voicemedia.audio.opus import OpusDecoder
@@ -34,7 +33,7 @@ class SampleDecoder:
 
     def __init__(self, rate_hz: int, decode: Callable[[bytes], bytes]) -> None:
         self.rate_hz, self._decode = rate_hz, decode
-        self._concealer = Concealer(rate_hz, FULL_MS, MUTE_MS)
+        self._concealer = Concealer(rate_hz)
         self._usual = 0
         "Length of the last segment, decoded."
 
@@ -56,7 +55,7 @@ class SegmentDecoder(OpusDecoder):
 
     def __init__(self) -> None:
         super().__init__()
-        self._concealer = Concealer(self.rate_hz, FULL_MS, MUTE_MS)
+        self._concealer = Concealer(self.rate_hz)
 
     def decode(self, payload: bytes) -> bytes:
         """Decode one packet; an empty one (silence not sent, RFC 7587 section 3.1.3) is as long as the last.

@@ -93,7 +93,7 @@ class MediaStreamLeg:
         self.listener: Listener
         "The call; set by the socket as soon as it is made."
         self.tape: Tape | None = None
-        self.frames_in = self.frames_out = self.concealed = self.dropped = self._late = 0
+        self.frames_in = self.frames_out = self.concealed = self.dropped = self._late = self._lost = 0
 
     def __repr__(self) -> str:
         return f"{self.caller.carrier} -> jitter {self._jitter.deadline_ms} ms"
@@ -124,15 +124,12 @@ class MediaStreamLeg:
     def _look(self, now_ms: int) -> bool:
         """Give up holes that are due; say whether one is left."""
         try:
-            self._give_up_holes(now_ms)
+            for delivery in self._jitter.due(now_ms):
+                self._deliver(delivery)
         except Exception:  # the ticker calls, for all streams in turn: a bug in this one ends this one
             self._socket.report_bug()
         self._hurried = self._jitter.next_due_ms != NEVER_MS
         return self._hurried
-
-    def _give_up_holes(self, now_ms: int) -> None:
-        for delivery in self._jitter.due(now_ms):
-            self._deliver(delivery)
 
     def ended(self) -> None:
         """Give out what still waits behind a hole, to the last sample: the stream is over."""
@@ -149,13 +146,16 @@ class MediaStreamLeg:
             self._late = late
 
     def _deliver(self, delivery: Delivery) -> None:
-        concealed = isinstance(delivery, Lost)
         if isinstance(delivery, Lost):
-            pcm = self._concealer.conceal(delivery.samples)
-        else:
-            pcm = self._concealer.good(self._decode(delivery))
-        for frame in self._framer.feed(pcm):
-            self._hear(frame, concealed=concealed)
+            self._lost += delivery.samples  # what waits behind it comes next, and helps to make it up
+            return
+        pcm = self._decode(delivery)
+        if self._lost:
+            made_up, self._lost = self._concealer.conceal(self._lost, pcm), 0
+            for frame in self._framer.feed(made_up):
+                self._hear(frame, concealed=True)
+        for frame in self._framer.feed(self._concealer.good(pcm)):
+            self._hear(frame, concealed=False)
 
     def _hear(self, frame: bytes, *, concealed: bool) -> None:
         self.frames_in += 1
