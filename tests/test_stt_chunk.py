@@ -232,6 +232,30 @@ def test_another_rate_in_the_same_session_is_422() -> None:
     assert (asking.status, asking.body["code"]) == (422, "unsupported_sample_rate")
 
 
+def test_a_wav_file_in_pieces_is_one_file() -> None:
+    api = Api()
+    file = wav(SECOND, 8000)
+    for start in range(0, len(file), 1001):
+        asking = api.post(file[start : start + 1001], session_id="s", sample_rate="16000")
+        api.api.clock.advance(LOOK_S)
+        assert asking.status == 200, asking.body
+    (session,) = api.api.sessions
+    assert (session.wish.rate_hz, session.totals.heard_ms) == (8000, 2000)
+
+
+def test_a_chunk_that_is_refused_may_be_sent_again() -> None:
+    api = Api(max_ahead_s=2)
+    file = wav(SECOND * 5, 16000)
+    pieces = [file[start : start + 47_001] for start in range(0, len(file), 47_001)]
+    for piece in pieces:
+        while (asking := api.post(piece, session_id="s")).answered:
+            assert asking.status == 429
+            api.api.wait(1)
+        api.api.clock.advance(LOOK_S)
+    (session,) = api.api.sessions
+    assert session.totals.heard_ms == 5000
+
+
 def test_a_client_that_leaves_leaves_nothing_behind() -> None:
     api = Api()
     asking = api.post(SECOND)

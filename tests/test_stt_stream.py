@@ -180,6 +180,27 @@ def test_a_wav_file_is_taken_for_what_it_is() -> None:
     assert (session.wish.rate_hz, session.totals.heard_ms) == (8000, 2000)
 
 
+def test_a_wav_file_may_be_cut_in_mid_sample() -> None:
+    client = Client()
+    octets = wav(SECOND, 8000)
+    for start in range(0, len(octets), 1023):
+        assert client.send(octets[start : start + 1023]) == []
+    (session,) = client.api.sessions
+    assert session.totals.heard_ms == 2000
+
+
+def test_each_message_may_be_a_wav_file_but_not_at_another_rate() -> None:
+    client = Client()
+    assert client.send(wav(SECOND, 16000)) + client.send(wav(SECOND, 16000)) == []
+    (error,) = client.send(wav(SECOND, 8000))
+    assert (error["error_code"], error["error"]) == (
+        "audio_format_error",
+        "the session has 16000 Hz, the WAV file 8000",
+    )
+    (session,) = client.api.sessions
+    assert session.totals.heard_ms == 2000
+
+
 def test_without_any_provider_the_client_is_told_to_come_later() -> None:
     client = Client(FakeService(recognizers={}))
     assert kinds(client.greeting) == ["provider_unavailable"]

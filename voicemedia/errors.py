@@ -13,11 +13,12 @@ class WireError(VoicemediaError, ValueError):
     """The peer sent what its protocol does not allow.
 
     :param kind: a short fixed name, the label under which it is counted, such as `bad_base64`.
+    :param detail: what is wrong, in words the peer may be told.
     """
 
     def __init__(self, kind: str, detail: str = "") -> None:
         super().__init__(f"{kind}: {detail}" if detail else kind)
-        self.kind = kind
+        self.kind, self.detail = kind, detail or kind
 
 
 class CallRefused(VoicemediaError):

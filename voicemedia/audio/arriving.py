@@ -5,7 +5,7 @@ from typing import Final, Protocol
 from voicemedia.audio import ogg, webm
 from voicemedia.audio.opus import RATE_HZ, OpusDecoder
 from voicemedia.audio.resample import Resampler
-from voicemedia.audio.wav import Head, read_head, to_pcm
+from voicemedia.audio.wav import WavReader
 from voicemedia.errors import WireError
 
 RIFF: Final = b"RIFF"
@@ -14,7 +14,6 @@ FOREIGN: Final = {b"fLaC": "FLAC", b"ID3": "MP3", b"FORM": "AIFF"}
 "First bytes of what is sound and cannot be read; as PCM it would be noise."
 BLOCK_WITHIN: Final = 4_000
 "A recorder that goes on sends a block within so many bytes: half a second of Opus, an eighth of samples."
-MAX_WAV_HEAD: Final = 65_536
 ZEROS_FROM: Final = 100
 "A compressed piece of fewer bytes is not judged by its zeros."
 
@@ -138,41 +137,22 @@ class WavSource:
     compressed = False
 
     def __init__(self) -> None:
-        self._pending = b""
-        self._head: Head | None = None
-        self._left = 0
+        self._reader = WavReader()
+        self._resampler: Resampler | None = None
 
     def feed(self, octets: bytes) -> bytes:
         """Read on; after its last sample nothing more is sound."""
-        self._pending += octets
-        if self._head is None:
-            self._head = self._read_head()
-            if self._head is None:
-                return b""
-            head = self._head
-            self._pending = self._pending[head.start :]
-            # A file that was never finished says 0 or the largest number.
-            self._left = head.size or 0xFFFFFFFF
+        if self._reader.ended:
+            return b""
+        sound = self._reader.feed(octets)
+        head = self._reader.head
+        if head is None:
+            return b""
+        if self._resampler is None:
+            if not 4_000 <= head.rate_hz <= 192_000:
+                raise WireError("unsupported_wav", f"{head.rate_hz} Hz")
             self._resampler = Resampler(head.rate_hz, RATE_HZ)
-        head = self._head
-        width = head.bits // 8 * head.channels
-        whole = min(len(self._pending), self._left) // width * width
-        sound, self._pending = self._pending[:whole], self._pending[whole:]
-        self._left -= whole
-        if self._left < width:
-            self._pending = b""
-        return self._resampler.feed(to_pcm(sound, head))
-
-    def _read_head(self) -> Head | None:
-        try:
-            head = read_head(self._pending)
-        except WireError as error:
-            if error.kind == "bad_wav" and len(self._pending) < MAX_WAV_HEAD:
-                return None
-            raise
-        if not 4_000 <= head.rate_hz <= 192_000:
-            raise WireError("unsupported_wav", f"{head.rate_hz} Hz")
-        return head
+        return self._resampler.feed(sound)
 
 
 class Container(Protocol):

@@ -216,4 +216,4 @@ class GatewaySessions:
 def refusal_of(error: WireError) -> Refused:
     """Say in gRPC's terms what is wrong with a segment."""
     code = "UNIMPLEMENTED" if error.kind == "no_opus" else "INVALID_ARGUMENT"
-    return Refused(code, str(error).partition(": ")[2])
+    return Refused(code, error.detail)

@@ -7,6 +7,7 @@ far; without one each chunk stands alone.
 # mypy: disallow-untyped-calls=False
 
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -17,7 +18,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from voicemedia import config
-from voicemedia.audio.wav import is_wav, other_sound, read_wav
+from voicemedia.audio.wav import is_wav, other_sound, read_head
 from voicemedia.errors import WireError
 from voicemedia.protocols import stt_stream_wire as wire
 from voicemedia.protocols.door import Door, peer_address
@@ -25,6 +26,7 @@ from voicemedia.protocols.status import answer
 from voicemedia.transcribing.events import RATES_HZ, Event, Heard, Over, Trouble
 from voicemedia.transcribing.session import Session
 from voicemedia.transcribing.sessions import Key, Sessions
+from voicemedia.transcribing.sound import Sound
 
 PATH: Final = "/stt/stream-chunk"
 LOOK_S: Final = 0.25
@@ -102,7 +104,7 @@ def read_form(request: Any) -> Form:
     try:
         final = wire.read_flag("is_final_chunk")(fields.get("is_final_chunk", ["false"])[-1].strip() or "false")
     except WireError as error:
-        raise Refused("invalid_parameter", str(error).partition(": ")[2]) from error
+        raise Refused("invalid_parameter", error.detail) from error
     return Form(audio, asked, final)
 
 
@@ -126,26 +128,32 @@ def _parts(content: Any, boundary: str) -> tuple[dict[str, list[str]], bytes | N
     return fields, audio
 
 
-def sound_of(form: Form) -> tuple[int, bytes]:
-    """Return the sound and its rate in Hz: a WAV file says it itself.
+def samples_of(form: Form, sound: Sound) -> bytes:
+    """Return the chunk as s16le mono.
 
+    :param sound: of the session; has taken the chunk then.
     :raises Refused: it is neither WAV nor PCM.
     """
     octets = form.audio
-    if name := other_sound(octets):
-        raise Refused("unsupported_audio_format", f"this is {name}; send WAV, or 16-bit PCM")
-    if not is_wav(octets):
+    if is_wav(octets):
+        _look_at(octets)
+    elif not sound.in_file:
+        if name := other_sound(octets):
+            raise Refused("unsupported_audio_format", f"this is {name}; send WAV, or 16-bit PCM")
         if len(octets) % 2:
             raise Refused("audio_format_error", f"{len(octets)} bytes: 16-bit samples have an even number")
-        return form.request.wish.rate_hz, octets
+    return sound.feed(octets)
+
+
+def _look_at(file: bytes) -> None:
+    """See that a WAV file can be read."""
     try:
-        rate_hz, pcm = read_wav(octets)
+        rate_hz = read_head(file).rate_hz
     except WireError as error:
         code = "audio_format_error" if error.kind == "bad_wav" else "unsupported_audio_format"
-        raise Refused(code, str(error)) from error
+        raise Refused(code, error.detail) from error
     if rate_hz not in RATES_HZ:
         raise Refused("unsupported_sample_rate", f"the WAV file has {rate_hz} Hz")
-    return rate_hz, pcm
 
 
 # --- one request ---
@@ -258,10 +266,15 @@ class ChunkPage(Resource):
         if refusal is not None:
             raise Refused("forbidden", refusal.message)
         form = read_form(request)
-        rate_hz, pcm = sound_of(form)
         alone = not form.request.session_id
-        session = self._session(form, peer_address(request, self._trusted))
-        self._check(session, form, rate_hz, len(pcm))
+        peer = peer_address(request, self._trusted)
+        found = self._find(form.request.session_id, peer)
+        # A chunk that is refused has not been: the client may send it again.
+        sound = deepcopy(found.sound) if found is not None else Sound()
+        pcm = samples_of(form, sound)
+        session = found or self._open(form, peer)
+        self._check(session, form, sound.rate_hz, len(pcm))
+        session.sound = sound
         answering = Answering(session, self._reactor, form.final, lambda status, body: _reply(request, status, body))
         request.notifyFinish().addErrback(lambda _gone: _abandon(answering, session, alone))
         session.attach(answering, KNOWS_ALL)
@@ -273,15 +286,21 @@ class ChunkPage(Resource):
         else:
             answering.look()
 
-    def _session(self, form: Form, peer: str) -> Session:
-        """Find the session of a chunk, or begin one."""
-        session_id = form.request.session_id
-        keys: list[Key] = [(OWNER, session_id), (f"{OWNER} {peer}", session_id)]
-        for key in keys:
+    def _find(self, session_id: str, peer: str) -> Session | None:
+        """Find the session of a chunk.
+
+        :raises Refused: it has expired.
+        """
+        for key in _keys(session_id, peer):
             if session_id and (session := self._sessions.find(key)):
                 return session
             if self._sessions.was(key) == "expired":
                 raise Refused("session_expired", f"session {session_id} has expired")
+        return None
+
+    def _open(self, form: Form, peer: str) -> Session:
+        """Begin a session."""
+        session_id = form.request.session_id
         if refused := self._sessions.refusal():
             raise Refused("server_full", refused.reason, refused.retry_after_s)
         wish, troubles = self._sessions.choose(form.request.wish)
@@ -291,14 +310,15 @@ class ChunkPage(Resource):
             retry = RETRY_AFTER_S if trouble.code == "provider_unavailable" and known else None
             raise Refused(trouble.code if known else "invalid_parameter", trouble.message, retry)
         minted = session_id in ("", NEW)
-        return self._sessions.open(wish, (OWNER, "") if minted else keys[1], attended=False)
+        return self._sessions.open(wish, (OWNER, "") if minted else _keys(session_id, peer)[1], attended=False)
 
-    def _check(self, session: Session, form: Form, rate_hz: int, size: int) -> None:
-        """See that the session can take the chunk."""
-        says_rate = is_wav(form.audio) or "sample_rate" in form.request.given
-        if says_rate:
-            session.rate_is(rate_hz)
-        if says_rate and rate_hz != session.wish.rate_hz:
+    def _check(self, session: Session, form: Form, file_hz: int, size: int) -> None:
+        """See that the session can take the chunk.
+
+        :param file_hz: of the WAV file it belongs to; 0: none.
+        """
+        rate_hz = file_hz or form.request.wish.rate_hz
+        if (file_hz or "sample_rate" in form.request.given) and not session.rate_is(rate_hz):
             raise Refused("unsupported_sample_rate", f"the session has {session.wish.rate_hz} Hz, the chunk {rate_hz}")
         if size > self._stream.max_ahead_s * session.wish.rate_hz * 2:
             if not form.request.session_id:
@@ -307,6 +327,11 @@ class ChunkPage(Resource):
         if session.congested:
             message = f"sound is more than {self._stream.max_ahead_s} s ahead of time"
             raise Refused("too_fast", message, RETRY_AFTER_S)
+
+
+def _keys(session_id: str, peer: str) -> tuple[Key, Key]:
+    """Return by what a session is known: one that we have named to whoever knows the name, else to that client."""
+    return (OWNER, session_id), (f"{OWNER} {peer}", session_id)
 
 
 def _reply(request: Any, status: int, body: dict[str, Any]) -> None:

@@ -10,14 +10,13 @@ from typing import Any, Final
 from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 
-from voicemedia.audio.wav import Head, is_wav, other_sound, read_head, to_pcm
 from voicemedia.errors import WireError
 from voicemedia.metrics import Metrics
 from voicemedia.protocols import stt_stream_wire as wire
 from voicemedia.protocols.door import Door
 from voicemedia.protocols.fast_websocket import FastWebSocketProtocol
 from voicemedia.protocols.status import Refusal, no_room
-from voicemedia.transcribing.events import RATES_HZ, Event, Over, Trouble, Wish
+from voicemedia.transcribing.events import Event, Over, Trouble, Wish
 from voicemedia.transcribing.session import Session
 from voicemedia.transcribing.sessions import Sessions
 
@@ -31,8 +30,6 @@ DISMISSED: Final = 4001
 "Close code: the session has been resumed by another connection."
 WAIT_S: Final = 10
 "How long a client waits for a recognizer while none can serve: one may be loading its model."
-HEAD_BYTES: Final = 65_536
-"The sound of a WAV file begins within."
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +57,6 @@ class StreamSocket(FastWebSocketProtocol):
         "What the client wants, while no recognizer can serve."
         self._patience = WAIT_S
         self._paused = False
-        self._head: Head | None = None
-        "Of the WAV file the client is sending; None: it sends PCM."
-        self._begun = False
         self.is_gone: Deferred[None] = Deferred()
         "Fires when the connection is closed."
 
@@ -211,11 +205,11 @@ class StreamSocket(FastWebSocketProtocol):
         session = self._session
         if session is None:
             return
-        if not self._begun and octets:
-            octets = self._first_sound(octets, session)
-        if self._head is not None:
-            octets = to_pcm(octets, self._head)
-        session.hear(octets)
+        pcm = session.sound.feed(octets)
+        rate_hz = session.sound.rate_hz
+        if rate_hz and not session.rate_is(rate_hz):
+            raise WireError("other_rate", f"the session has {session.wish.rate_hz} Hz, the WAV file {rate_hz}")
+        session.hear(pcm)
         if session.congested:
             # The kernel's buffers fill, and the client has to wait: nothing is lost.
             self._pause()
@@ -225,20 +219,6 @@ class StreamSocket(FastWebSocketProtocol):
             self._paused = True
             self.transport.pauseProducing()
 
-    def _first_sound(self, octets: bytes, session: Session) -> bytes:
-        """Take a WAV file for what it is, and see that it is no other file."""
-        if name := other_sound(octets):
-            raise WireError("wrong_format", f"this is {name}")
-        self._begun = True
-        if not is_wav(octets):
-            return octets
-        head = read_head(octets[:HEAD_BYTES])
-        if head.rate_hz not in RATES_HZ:
-            raise WireError("unsupported_wav", f"a WAV file at {head.rate_hz} Hz")
-        self._head = head
-        session.rate_is(head.rate_hz)
-        return octets[head.start :]
-
     def _end(self) -> None:
         if self._session is not None:
             self._session.end()
@@ -246,7 +226,7 @@ class StreamSocket(FastWebSocketProtocol):
     def _broke(self, code: str, error: WireError) -> None:
         self._service.metrics.wire_error(CARRIER, error.kind)
         if self._session is not None:
-            self._session.trouble(code, str(error))
+            self._session.trouble(code, error.detail)
 
     def _complain(self, trouble: Trouble) -> None:
         self.send_text(wire.error_message(trouble))

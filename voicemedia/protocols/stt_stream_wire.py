@@ -170,7 +170,7 @@ def read_parameters(parameters: Mapping[str, Sequence[str]]) -> Request:
             try:
                 wish = replace(wish, **{field: read(given[name])})
             except WireError as error:
-                faults.append(Fault(error.kind, str(error).partition(": ")[2]))
+                faults.append(Fault(error.kind, error.detail))
     session_id, last_seq = given.get("session_id", ""), given.get("last_seq", "")
     number = int(last_seq) if re.fullmatch(r"[0-9]{1,15}", last_seq) else None
     if last_seq and number is None:

@@ -16,6 +16,7 @@ from voicemedia.interfaces import Expected, Recognizer, Traits, Transcript
 from voicemedia.transcribing.ear import Ear
 from voicemedia.transcribing.events import Event, Heard, Over, Reader, Trouble, Wish
 from voicemedia.transcribing.outbox import Outbox
+from voicemedia.transcribing.sound import Sound
 from voicemedia.transcribing.tally import Tally
 from voicemedia.transcribing.totals import Totals
 
@@ -66,6 +67,8 @@ class Session:
         self._setting, self._gone = setting, gone
         self._traits: Traits = getattr(provided.recognizer, "traits", None) or Traits()
         self._take_rate(wish.rate_hz)
+        self.sound = Sound()
+        "Makes samples for `hear` of what the client sends."
         self._half = b""
         "The first byte of a sample whose second has not come."
         self._outbox = Outbox(setting.stream.keep_events)
@@ -93,12 +96,13 @@ class Session:
 
     # --- sound ---
 
-    def rate_is(self, rate_hz: int) -> None:
-        """Go by what the sound says of itself; only before any of it has come."""
+    def rate_is(self, rate_hz: int) -> bool:
+        """Go by what the sound says of itself, before any of it has come; tell whether it fits the session now."""
         if rate_hz != self.wish.rate_hz and not self.totals.heard_ms:
             self.wish = replace(self.wish, rate_hz=rate_hz)
             self.totals.wish = self.wish
             self._take_rate(rate_hz)
+        return rate_hz == self.wish.rate_hz
 
     def _take_rate(self, rate_hz: int) -> None:
         self._inner_hz = rate_hz if rate_hz in INNER_RATES_HZ else 16000
