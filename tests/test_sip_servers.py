@@ -147,6 +147,13 @@ async def test_a_service_that_is_decidedly_not_there_is_not_asked_for() -> None:
         assert await Finder(reactor, at, lambda: 0.5).find("carrier.test", None, "udp") == [("127.0.0.3", 5060)]
 
 
+@in_reactor
+async def test_names_are_asked_for_from_a_port_nobody_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with names(("plain.test", dns.Record_A("127.0.0.9"))) as (at, _):
+        monkeypatch.setattr("twisted.names.dns.randomSource", lambda: int(at.partition(":")[2]))
+        assert await Finder(reactor, at, lambda: 0.5).find("plain.test", 5060, "udp") == [("127.0.0.9", 5060)]
+
+
 class Behind:
     """A server that calls by `carrier.test`, behind whose name are two telephones."""
 

@@ -84,7 +84,21 @@ class Finder:
     def _resolver(self) -> Any:
         servers = [_split(self._server)] if self._server else _of_the_system()
         # Given servers, it reads no file and keeps no timer.
-        return client.Resolver(servers=servers, timeout=TIMEOUTS_S, reactor=self._reactor)  # type: ignore[no-untyped-call]
+        return client.Resolver(servers=servers, timeout=TIMEOUTS_S, reactor=_AnyPort(self._reactor))  # type: ignore[no-untyped-call]
+
+
+class _AnyPort:
+    """A reactor that asks from ports the system chooses, no less at random than Twisted, which tries taken ones."""
+
+    def __init__(self, reactor: Any) -> None:
+        self._reactor = reactor
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._reactor, name)
+
+    def listenUDP(self, _port: int, *args: Any, **options: Any) -> Any:
+        """Open a free port."""
+        return self._reactor.listenUDP(0, *args, **options)
 
 
 def _of_the_system() -> list[tuple[str, int]]:
