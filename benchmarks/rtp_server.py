@@ -33,6 +33,8 @@ KEY = bytes(range(SUITES[SUITE]))
 class Mirror:
     """Plays what it hears, a frame in each tick: the media path and nothing else."""
 
+    __slots__ = ("_begun", "_frames", "_leg")
+
     def __init__(self, leg: RtpLeg) -> None:
         self._leg = leg
         self._frames: deque[bytes] = deque(maxlen=2 * AHEAD)

@@ -49,8 +49,10 @@ class Encoding(Protocol):
     """One outgoing stream."""
 
     clock_hz: int
-    whole: Callable[[bytes | None], bytes] | None
-    "Makes of 20 ms of sound, or of silence, a payload of its own; None: a packet has another length."
+    whole: Callable[[bytes], bytes] | None
+    "Makes of 20 ms of sound a payload of its own; None: a packet has another length."
+    quiet: bytes
+    "The payload of 20 ms of silence; empty: it is encoded as any sound."
 
     def feed(self, frame: bytes | None) -> Iterator[tuple[bytes, int]]:
         """Take 20 ms of sound, or of silence; yield the payloads that are whole, and their ticks."""
@@ -66,8 +68,7 @@ class _Flat:
 
     __slots__ = (
         "_ahead",
-        "_conceal",
-        "_good",
+        "_concealer",
         "_law",
         "clock_hz",
         "rate_hz",
@@ -75,8 +76,7 @@ class _Flat:
 
     def __init__(self, decode: Callable[[bytes], bytes], clock_hz: int, rate_hz: int) -> None:
         self.clock_hz, self.rate_hz = clock_hz, rate_hz
-        concealer = Concealer(rate_hz)
-        self._law, self._good, self._conceal = decode, concealer.good, concealer.conceal
+        self._law, self._concealer = decode, Concealer(rate_hz)
         self._ahead: tuple[bytes, bytes] | None = None
         "The payload behind a hole, and its sound: a codec that remembers what came before decodes it once."
 
@@ -84,15 +84,18 @@ class _Flat:
         return len(payload)
 
     def decode(self, payload: bytes) -> bytes:
-        ahead, self._ahead = self._ahead, None
-        return self._good(self._law(payload) if ahead is None or ahead[0] is not payload else ahead[1])
+        ahead, law = self._ahead, self._law
+        if ahead is None:
+            return self._concealer.good(law(payload))
+        self._ahead = None
+        return self._concealer.good(ahead[1] if ahead[0] is payload else law(payload))
 
     def hole(self, ticks: int, following: bytes | None) -> bytes:
         samples = ticks * self.rate_hz // self.clock_hz
         if following is None:
-            return self._conceal(samples)
+            return self._concealer.conceal(samples)
         self._ahead = following, self._law(following)
-        return self._conceal(samples, self._ahead[1])
+        return self._concealer.conceal(samples, self._ahead[1])
 
 
 class _Opus:
@@ -147,32 +150,24 @@ class _FlatOut:
     clock_hz = 8000
 
     __slots__ = (
-        "_encode",
         "_gathered",
-        "_quiet",
-        "_resample",
         "_silence",
         "_size",
+        "_write",
+        "quiet",
         "whole",
     )
 
     def __init__(self, encode: Callable[[bytes], bytes], rates: tuple[int, int], ptime_ms: int, quiet: bytes) -> None:
-        self._encode, self._quiet = encode, quiet
-        self._resample = _in_step(*rates)
-        self._silence = silence(rates[0])
+        resample = _in_step(*rates)
+        self._write = encode if resample is None else lambda frame: encode(resample(frame))
+        self._silence, self.quiet = silence(rates[0]), quiet
         self._size = self.clock_hz * ptime_ms // 1000
         self._gathered = b""
-        self.whole: Callable[[bytes | None], bytes] | None = self._write if ptime_ms == FRAME_MS else None
-
-    def _write(self, frame: bytes | None) -> bytes:
-        if frame is None:
-            if self._quiet:
-                return self._quiet
-            frame = self._silence
-        return self._encode(frame if self._resample is None else self._resample(frame))
+        self.whole = self._write if ptime_ms == FRAME_MS else None
 
     def feed(self, frame: bytes | None) -> Iterator[tuple[bytes, int]]:
-        wire = self._write(frame)
+        wire = self.quiet if frame is None and self.quiet else self._write(frame or self._silence)
         size = self._size
         if len(wire) == size and not self._gathered:
             yield wire, size
@@ -192,7 +187,8 @@ class _OpusOut:
     """Encodes to Opus, a packet of 10, 20 or 40 ms at a time."""
 
     clock_hz = libopus.CLOCK_HZ
-    whole: Callable[[bytes | None], bytes] | None = None
+    whole: Callable[[bytes], bytes] | None = None
+    quiet = b""
 
     def __init__(self, from_hz: int, ptime_ms: int, fmtp: Mapping[str, str]) -> None:
         most = fmtp.get("maxaveragebitrate", "")

@@ -40,7 +40,7 @@ class RtpLeg:
     """One call's sound. It hears nothing before `agree` and `begin`.
 
     :param known: tells whether a host has to do with the call, so that its sound may be believed.
-    :param hang_up: ends the SIP call.
+    :param hang_up: says BYE; `gone` follows at once.
     """
 
     log = Logger()
@@ -55,6 +55,7 @@ class RtpLeg:
         "_keys",
         "_late",
         "_link",
+        "_listening",
         "_look_ms",
         "_over",
         "_pair",
@@ -64,6 +65,7 @@ class RtpLeg:
         "_run",
         "_sender",
         "_shaking",
+        "_speaking",
         "_tape",
         "_totals",
         "caller",
@@ -85,9 +87,7 @@ class RtpLeg:
     ) -> None:
         self.caller, self.lead_ms = caller, LEAD_MS
         self.last_message_ms = self._heard_ms = room.clock()
-        self._pair, self._room = pair, room
-        self.hang_up = hang_up
-        "Says BYE; `gone` follows at once."
+        self._pair, self._room, self.hang_up = pair, room, hang_up
         self._link = RtpLink(pair, room.metrics, room.identity, known, self._handshake_failed)
         self.listener: Listener | None = None
         self.switching: Switching | None = None
@@ -97,15 +97,15 @@ class RtpLeg:
         self._agreement: Agreement | None = None
         self._events: dict[int, int] = {}
         "Payload type of telephone-events -> their clock."
-        self._shaking = False
-        "A handshake is looked after in every slot."
+        self._shaking = self._hurried = self._listening = self._speaking = self._over = False
+        "Looked after in every slot: a handshake, a hole; in every tick: what is heard, what is sent."
+        self._late = self._look_ms = 0
         self._keys = KeysIn()
         self._receiver = RtpReceiver((room.jitter.deadline_min_ms, room.jitter.deadline_max_ms), self._hear)
         self._frame_bytes = frame_bytes(caller.rate_hz)
         self._sender = RtpSender((room.number(), room.number() & 0x7FFF, room.number()))
         self._quality = Quality(self._sender.ssrc, f"voicemedia@{caller.stream_id or 'leg'}")
         self._run: Run | None = None
-        self._hurried, self._over, self._late, self._look_ms = False, False, 0, 0
         self._totals: Mapping[str, int] | None = None
         "Once it is over: metrics, log and history ask for them."
         room.hub.add(pair.rtp, self._take)
@@ -121,7 +121,7 @@ class RtpLeg:
         """Take what has been agreed on, at first or anew."""
         self._end_run()
         now_ms = self._room.clock()
-        before, self._agreement = self._agreement, agreement
+        before, self._agreement, self._speaking = self._agreement, agreement, not self._over
         self._link.agree(agreement, now_ms)
         if self._link.security.pending and not self._shaking:
             self._shaking = self._shake(now_ms)
@@ -167,7 +167,7 @@ class RtpLeg:
         """The SIP call is over: give out what still waits, give the ports back, say so."""
         if self._over:
             return
-        self._over = True
+        self._over, self._speaking = True, False
         self._end_run()
         self._link.send_rtcp(self._quality.goodbye(self._sender, self._room.clock()))
         self._room.hub.remove(self._pair.rtp)
@@ -194,6 +194,7 @@ class RtpLeg:
         """Tell the listener a frame every 20 ms: it is a person, and no recognizer."""
         self._end_run()
         self._receiver.play_evenly(even)
+        self._listening = True
 
     @property
     def backlog(self) -> int:
@@ -224,12 +225,12 @@ class RtpLeg:
 
     def _go_on(self, run: Run, datagram: bytes, source: tuple[Any, ...], now_ms: int) -> None:
         """Take a packet with the header that was expected."""
-        if len(datagram) != run.length:
+        if len(datagram) == run.length:
+            run.take(now_ms)
+            self.last_message_ms = self._heard_ms = now_ms
+            self._receiver.go_on(datagram[12:])
+        else:
             self._receive(read_rtp(datagram), source, now_ms)
-            return
-        run.take(now_ms)
-        self.last_message_ms = self._heard_ms = now_ms
-        self._receiver.go_on(datagram[12:])
 
     def _receive(self, packet: Packet, source: tuple[Any, ...], now_ms: int) -> None:
         self._end_run()
@@ -252,6 +253,7 @@ class RtpLeg:
                 self.listener.digit(key)
         else:
             self._receiver.comfort_noise(packet, now_ms)
+            self._listening = True
 
     def _sound(self, packet: Packet, codec: Codec, now_ms: int) -> None:
         receiver = self._receiver
@@ -317,7 +319,8 @@ class RtpLeg:
         if self.music is not None:
             return
         for at in range(0, len(pcm), self._frame_bytes):
-            self._link.send(self._sender.play(pcm[at : at + self._frame_bytes]))
+            if packets := self._sender.play(pcm[at : at + self._frame_bytes]):
+                self._link.send(packets)
 
     def mark(self, number: int) -> None:
         """Ask to be told when everything played so far has left."""
@@ -334,14 +337,15 @@ class RtpLeg:
 
     def listen(self, now_ms: int) -> None:
         """Hear what is due in these 20 ms."""
-        if not self._receiver.idle and self._agreement is not None and not self._over:
+        if self._listening and not self._over:
             self._receiver.tick(now_ms)
+            self._listening = not self._receiver.idle
 
     def speak(self, now_ms: int) -> None:
         """Send what these 20 ms have been given."""
-        sender = self._sender
-        if self._agreement is None or self._over:
+        if not self._speaking:
             return
+        sender = self._sender
         if self.music is not None:
             self._link.send(sender.play(self.music()))
         if packets := sender.tick(now_ms):
@@ -351,11 +355,12 @@ class RtpLeg:
         if now_ms >= self._look_ms:
             self._look_ms = now_ms + LOOK_MS
             self._report(now_ms)
-            self._miss(self._agreement, now_ms)
+            self._miss(now_ms)
 
-    def _miss(self, agreement: Agreement, now_ms: int) -> None:
+    def _miss(self, now_ms: int) -> None:
         """Give up a peer that has been silent for too long, and may not be."""
-        if agreement.held or not agreement.receiving:
+        agreement = self._agreement
+        if agreement is None or agreement.held or not agreement.receiving:
             self._heard_ms = self.last_message_ms = now_ms
         elif now_ms - self._heard_ms > self._room.no_rtp_ms:
             self.hang_up(Goodbye.PEER_VANISHED)
@@ -377,16 +382,10 @@ class RtpLeg:
         if self._totals is not None:
             return self._totals
         self._end_run()
-        received, late, duplicate, reordered, _ = self._receiver.counts()
         return {
-            "packets_in": received,
             "packets_out": self._sender.packets,
-            "frames_in": self._receiver.frames,
             "frames_out": self._sender.frames,
-            "frames_concealed": self._receiver.concealed,
-            "late": late,
-            "duplicate": duplicate,
-            "reordered": reordered,
+            **self._receiver.totals(),
             **self._quality.totals(),
             **score(self._receiver.heard(self._room.clock()), self._quality.round_trip_ms),
         }

@@ -28,7 +28,8 @@ class RtpLink:
         "_failed",
         "_latch",
         "_metrics",
-        "_pair",
+        "_rtcp",
+        "_rtp",
         "_secured",
         "believed",
         "known",
@@ -43,7 +44,8 @@ class RtpLink:
         known: Callable[[str], bool],
         failed: Callable[[str], None],
     ) -> None:
-        self._pair, self._metrics, self.known, self._failed = pair, metrics, known, failed
+        self._rtp, self._rtcp, self._metrics = pair.rtp, pair.rtcp, metrics
+        self.known, self._failed = known, failed
         self._agreement: Agreement | None = None
         self._latch: Latch | None = None
         self.believed: Address | None = None
@@ -96,7 +98,7 @@ class RtpLink:
             raise WireError("dtls_from_elsewhere")
         failed = self.security.failed
         for answer in self.security.receive(datagram, port):
-            self._send_to(self._pair.rtcp if port else self._pair.rtp, answer, (source[0], source[1]))
+            self._send_to(self._rtcp if port else self._rtp, answer, (source[0], source[1]))
         if self.security.failed and not failed:
             self._failed(self.security.failed)
 
@@ -106,9 +108,9 @@ class RtpLink:
             return False
         for port, datagram in self.security.due(now_ms):
             if port == RTP:
-                self._send_to(self._pair.rtp, datagram, self._latch.target)
+                self._send_to(self._rtp, datagram, self._latch.target)
             else:
-                self._send_to(self._pair.rtcp, datagram, self._agreement.rtcp)
+                self._send_to(self._rtcp, datagram, self._agreement.rtcp)
         if self.security.failed:
             self._failed(self.security.failed)
         return self.security.pending
@@ -123,8 +125,10 @@ class RtpLink:
         self._metrics.frames_out += len(packets)
         if self._secured:
             packets = [wire for packet in packets if (wire := self.security.protect(packet)) is not None]
+        # Once somebody is believed, it is also whom the latch is on.
+        target = self.believed or latch.target
         for packet in packets:
-            self._send_to(self._pair.rtp, packet, latch.target)
+            self._send_to(self._rtp, packet, target)
 
     def send_rtcp(self, packet: bytes) -> None:
         """Send RTCP, to its own port or with the sound."""
@@ -135,11 +139,11 @@ class RtpLink:
         if wire is None:
             return
         if agreement.rtcp_mux:
-            self._send_to(self._pair.rtp, wire, latch.target)
+            self._send_to(self._rtp, wire, latch.target)
         elif latch.target == latch.described:
-            self._send_to(self._pair.rtcp, wire, agreement.rtcp)
+            self._send_to(self._rtcp, wire, agreement.rtcp)
         else:
-            self._send_to(self._pair.rtcp, wire, (latch.target[0], latch.target[1] + 1))
+            self._send_to(self._rtcp, wire, (latch.target[0], latch.target[1] + 1))
 
     def _send_to(self, udp: Any, packet: bytes, target: Address) -> None:
         try:

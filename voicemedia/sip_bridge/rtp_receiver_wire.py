@@ -16,6 +16,7 @@ from voicemedia.audio.jitter import RESYNC_MS, Delivery, JitterBuffer, Lost
 from voicemedia.audio.resample import Resampler
 from voicemedia.audio.smoother import Smoother
 from voicemedia.errors import WireError
+from voicemedia.interfaces import FRAME_MS
 from voicemedia.sip_bridge.burst_wire import Bursts
 from voicemedia.sip_bridge.codec_wire import PCMA, PCMU, Codec
 from voicemedia.sip_bridge.rtp_wire import Packet, Timeline
@@ -45,6 +46,7 @@ class RtpReceiver:
         "_decoding",
         "_even",
         "_frame_bytes",
+        "_framed",
         "_framer",
         "_hear",
         "_jitter",
@@ -76,6 +78,8 @@ class RtpReceiver:
         self.damaged = self.frames = self.concealed = self.holes = 0
         self.concealed_ms, self.bursts = 0.0, Bursts()
         self._concealing = False
+        self._framed = False
+        "Each packet told to `go_on` is a frame, and its sound simply the next."
         self.begin(8000)
 
     def begin(self, rate_hz: int) -> None:
@@ -154,21 +158,29 @@ class RtpReceiver:
         width = self._decoding.tick_bytes
         if not width or self._smoother is not None:
             return 0
-        end = self._timeline.end(packet)
-        return len(packet.payload) // width if end is not None and self._jitter.expects(end) else 0
+        end, ticks = self._timeline.end(packet), len(packet.payload) // width
+        if end is None or not self._jitter.expects(end):
+            return 0
+        self._framed = (
+            ticks * 1000 == FRAME_MS * self._decoding.clock_hz
+            and self._resampler is None
+            and not (self._concealing or self._framer.pending)
+        )
+        return ticks
 
     def go_on(self, payload: bytes) -> None:
         """Take the sound of the packet a `stride` behind the last one; it is counted later, by `skip`."""
         pcm = self._decoding.decode(payload)
-        if len(pcm) == self._frame_bytes and self._resampler is None and not self._framer.pending:
-            self._concealing = False
-            self.frames += 1
-            self._hear(pcm, False)
+        if self._framed:
+            hear = self._hear
+            hear(pcm, False)
         else:
             self._frames(pcm, False)
 
     def skip(self, packets: int, ticks: int) -> None:
         """Count packets that were told to `go_on`."""
+        if self._framed:
+            self.frames += packets
         self._timeline.skip(packets, packets * ticks)
         self._jitter.skip(packets, packets * ticks)
 
@@ -291,6 +303,18 @@ class RtpReceiver:
     def deadline_most_ms(self) -> int:
         """The longest a hole is ever waited for."""
         return self._deadlines_ms[1]
+
+    def totals(self) -> dict[str, int]:
+        """Return what came, for the record of the call."""
+        received, late, duplicate, reordered, _ = self.counts()
+        return {
+            "packets_in": received,
+            "frames_in": self.frames,
+            "frames_concealed": self.concealed,
+            "late": late,
+            "duplicate": duplicate,
+            "reordered": reordered,
+        }
 
     def heard(self, now_ms: int) -> Heard:
         """Return what the quality of the call is made from."""

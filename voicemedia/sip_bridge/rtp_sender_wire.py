@@ -22,7 +22,6 @@ STALLED: Final = 5
 BETWEEN_KEYS: Final = 4
 "Slots of sound after a key, for detectors that want a pause."
 _UNBEGUN: Final = -1
-_SEQUENCES: Final = 1 << 16
 _TIMES: Final = 1 << 32
 
 
@@ -35,6 +34,7 @@ class RtpSender:
 
     __slots__ = (
         "_encoding",
+        "_first",
         "_key_began",
         "_key_type",
         "_keying",
@@ -52,14 +52,15 @@ class RtpSender:
         "frames",
         "marks",
         "octets",
-        "packets",
         "played",
         "sending",
         "ssrc",
     )
 
     def __init__(self, numbers: tuple[int, int, int]) -> None:
-        self.ssrc, self._sequence, self._timestamp = numbers
+        self.ssrc, self._first, self._timestamp = numbers
+        self._sequence = self._first
+        "Never wraps; its packet has the last 16 bits of it."
         self._queue: deque[bytes | int] = deque()
         self._keys: deque[tuple[str, int]] = deque()
         self._pressing: Iterator[Packet] | None = None
@@ -74,7 +75,7 @@ class RtpSender:
         self.marks: tuple[int, ...] = ()
         self.played: Callable[[bytes, int], None] | None = None
         "Told each frame that leaves, and the ms of the tick its slot belongs to."
-        self.packets = self.octets = self.frames = 0
+        self.octets = self.frames = 0
 
     def agree(self, payload_type: int, encoding: Encoding) -> None:
         """Write sound so from now on."""
@@ -90,6 +91,11 @@ class RtpSender:
     def timestamp(self) -> int:
         """The timestamp of the next packet."""
         return self._timestamp
+
+    @property
+    def packets(self) -> int:
+        """How many have left."""
+        return self._sequence - self._first
 
     @property
     def backlog(self) -> int:
@@ -129,14 +135,15 @@ class RtpSender:
         if self._next_ms == _UNBEGUN:
             self._next_ms = now_ms - HALF_MS
         out: list[bytes] = []
+        queue = self._queue
         while self._next_ms <= now_ms:
-            frame = self._next_frame() if self._queue else None
+            frame = self._next_frame() if queue else None
             if frame is None and now_ms - self._next_ms >= STALLED * FRAME_MS:
                 self._pass_over((now_ms - self._next_ms) // FRAME_MS)
             out += self._fill(frame)
-        while self._queue and isinstance(mark := self._queue[0], int):
+        while queue and isinstance(mark := queue[0], int):
             self.marks += (mark,)
-            self._queue.popleft()
+            queue.popleft()
         return out
 
     def _next_frame(self) -> bytes | None:
@@ -168,10 +175,12 @@ class RtpSender:
             self.frames += 1
             if self.played is not None:
                 self.played(frame, slot_ms + HALF_MS)
-        whole = self._encoding.whole
-        if whole is not None:
-            return [self._packet(whole(frame), self._slot_ticks)]
-        return [self._packet(payload, ticks) for payload, ticks in self._encoding.feed(frame)]
+        encoding, payload = self._encoding, b""
+        if encoding.whole is not None:
+            payload = encoding.quiet if frame is None else encoding.whole(frame)
+        if payload:
+            return [self._packet(payload, self._slot_ticks)]
+        return [self._packet(payload, ticks) for payload, ticks in encoding.feed(frame)]
 
     def _packet(self, payload: bytes, ticks: int) -> bytes:
         kind, sequence, timestamp = self._payload_type, self._sequence, self._timestamp
@@ -179,10 +188,9 @@ class RtpSender:
             kind |= 0x80
             self._marker = False
         self._timestamp = (timestamp + ticks) % _TIMES
-        self._sequence = (sequence + 1) % _SEQUENCES
-        self.packets += 1
+        self._sequence = sequence + 1
         self.octets += len(payload)
-        return HEADER.pack(0x80, kind, sequence, timestamp, self.ssrc) + payload
+        return HEADER.pack(0x80, kind, sequence & 0xFFFF, timestamp, self.ssrc) + payload
 
     def _press(self) -> list[bytes]:
         """Send one slot of a key; the sound of that time is not sent."""
@@ -207,8 +215,7 @@ class RtpSender:
     def _event(self, packet: Packet) -> bytes:
         timestamp = (self._key_began + packet.timestamp) % _TIMES
         marker = packet.marker
-        event = Packet(packet.payload_type, self._sequence, timestamp, self.ssrc, packet.payload, marker)
-        self._sequence = (self._sequence + 1) % _SEQUENCES
-        self.packets += 1
+        event = Packet(packet.payload_type, self._sequence & 0xFFFF, timestamp, self.ssrc, packet.payload, marker)
+        self._sequence += 1
         self.octets += len(packet.payload)
         return event.encode()

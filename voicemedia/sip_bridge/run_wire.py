@@ -6,7 +6,18 @@ Jacobson's idea for TCP, and it pays here for the same reason: with a thousand c
 memory outside of the caches, of which a run needs little.
 """
 
+from functools import cache
+
 from voicemedia.sip_bridge.rtp_wire import HEADER, Packet
+
+
+@cache
+def _step(ticks: int) -> int:
+    """Return the way from one header to the next, as numbers; one object for all calls.
+
+    A field that wraps runs into the one before, so that no packet is met, and the run ends.
+    """
+    return (1 << 64) + (ticks << 32)
 
 
 class Run:
@@ -25,8 +36,7 @@ class Run:
         self.length = HEADER.size + len(packet.payload)
         "Bytes of each packet."
         header = HEADER.pack(0x80, packet.payload_type, packet.sequence, packet.timestamp, packet.ssrc)
-        self._step = (1 << 64) + (ticks << 32)
-        "From one header to the next, as numbers. What wraps runs into the field before, is not met, and ends the run."
+        self._step = _step(ticks)
         self._began = self._expected = int.from_bytes(header, "big") + self._step
 
     @property

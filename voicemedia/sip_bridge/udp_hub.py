@@ -16,7 +16,6 @@ from twisted.logger import Logger
 from zope.interface import implementer
 
 Take = Callable[[bytes, tuple[Any, ...], int], None]
-Receive = Callable[[int], tuple[bytes, tuple[Any, ...]]]
 
 DATAGRAM_LIMIT: Final = 2048
 "Longer than any packet of a call."
@@ -36,14 +35,14 @@ class UdpHub:
     def __init__(self, reactor: Any, clock: Callable[[], int]) -> None:
         self._reactor, self._clock = reactor, clock
         self._epoll: select.epoll | None = None
-        self._takes: dict[int, tuple[Receive, Take]] = {}
+        self._takes: dict[int, tuple[socket.socket, Take]] = {}
 
     def add(self, udp: socket.socket, take: Take) -> None:
         """Read a socket; `take` is told every datagram, its source and when it was read."""
         if self._epoll is None:
             self._epoll = select.epoll()
             self._reactor.addReader(self)
-        self._takes[udp.fileno()] = udp.recvfrom, take
+        self._takes[udp.fileno()] = udp, take
         self._epoll.register(udp.fileno(), select.EPOLLIN)
 
     def remove(self, udp: socket.socket) -> None:
@@ -72,9 +71,9 @@ class UdpHub:
             return
         takes, got = self._takes, []
         for number, _ in self._epoll.poll(0, AT_ONCE):
-            receive, take = takes[number]
+            udp, take = takes[number]
             try:
-                got.append((take, receive(DATAGRAM_LIMIT)))
+                got.append((take, udp.recvfrom(DATAGRAM_LIMIT)))
             except OSError as error:
                 self._unreadable(error)
         now_ms = self._clock()
