@@ -69,9 +69,9 @@ def test_when_nothing_comes_the_delay_grows_and_no_word_is_lost() -> None:
     smoother = Smoother(make_decoding("PCMU"))
     stall = {number: 20 * (60 - number) for number in range(50, 60)}
     wire = packets() * 10
-    play(smoother, steady(62, late=stall), 1240, wire)
+    play(smoother, steady(62, late=stall), 1260, wire)
     assert smoother.concealed_ms >= 140 and smoother.late == 0
-    grown_ms = smoother.delay_ms(1240)
+    grown_ms = smoother.delay_ms(1260)
     assert grown_ms > 150
     smoother = Smoother(make_decoding("PCMU"))
     play(smoother, steady(1900, late=stall), 38_000, wire)
@@ -150,6 +150,13 @@ def test_a_pause_of_the_sender_is_no_loss_and_takes_up_what_the_delay_is_off() -
         assert len(frame) == 320
     assert smoother.concealed_ms == pytest.approx(0, abs=1)
     assert smoother.delay_ms(4000) < 60
+
+
+def test_who_falls_silent_for_good_has_lost_nothing() -> None:
+    smoother = Smoother(make_decoding("PCMU"))
+    frames = play(smoother, steady(100), 4000, packets())
+    assert smoother.concealed_ms == 0
+    assert not any(frames[-1])
 
 
 @pytest.mark.parametrize("codec", ["G722", "opus"])

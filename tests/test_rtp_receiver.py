@@ -232,6 +232,19 @@ def test_played_evenly_there_is_a_frame_in_every_tick_however_packets_come() -> 
     assert ear.receiver.counts()[0] == 150 and ear.receiver.counts()[1] == 0
 
 
+def test_played_evenly_the_silence_a_peer_does_not_send_is_no_loss_but_a_lost_packet_is() -> None:
+    ear = Ear()
+    ear.receiver.play_evenly(True)
+    ear.take(*packets(100))
+    ear.wait(2000)
+    ear.take(*packets(100, sequence=200, timestamp=5000 + 200 * 160))
+    assert ear.receiver.concealed_ms == pytest.approx(0, abs=1)
+    stream = packets(100, sequence=300, timestamp=5000 + 300 * 160)
+    del stream[50]
+    ear.take(*stream)
+    assert ear.receiver.concealed_ms == pytest.approx(20, abs=1)
+
+
 def test_who_listens_can_change_in_mid_call_and_counts_go_on() -> None:
     ear = Ear()
     ear.take(*packets(5))

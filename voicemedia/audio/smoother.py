@@ -37,7 +37,8 @@ class Smoother:
     """One stream, evenly.
 
     :ivar playing: it has been waited for long enough at the beginning.
-    :ivar concealed_ms: sound made up, for packets that were lost or too late.
+    :ivar concealed_ms: sound made up for packets that were lost or too late. What is made up while nothing comes counts
+        when something comes: it may be a pause.
     :ivar scaled_ms: sound left out (negative: said twice) to change the delay.
     """
 
@@ -59,6 +60,8 @@ class Smoother:
         self._credit_ms = 0.0
         self._expanded = 0
         "Samples made up since the buffer ran dry, that no position has been given to yet."
+        self._made_up = False
+        "Whether any of the frame that is pulled was."
         self.playing = False
         self._latest = -1
         self.received = self.late = self.duplicate = self.reordered = 0
@@ -117,14 +120,14 @@ class Smoother:
         needed = self.rate_hz * FRAME_MS // 1000
         if not self._begun(now_ms):
             return bytes(2 * needed), False
-        before_ms = self.concealed_ms
+        self._made_up = False
         self._scale(now_ms)
         while len(self._sound) < needed:
             self._more(needed - len(self._sound), now_ms)
         frame, self._sound = self._sound[:needed], self._sound[needed:]
         self._past = frame[-len(self._past) :]
         pcm = np.clip(np.rint(frame), -32768, 32767).astype("<i2").tobytes()
-        return pcm, self.concealed_ms > before_ms
+        return pcm, self._made_up
 
     def _begun(self, now_ms: int) -> bool:
         """Tell whether it has been waited for long enough, at the beginning."""
@@ -149,11 +152,12 @@ class Smoother:
             self._silence(ticks, samples, now_ms)
             return
         self._next += ticks
+        self._count(self._expanded)
         self._expanded = 0
         try:
             self._append(self._decoding.decode(payload)[-2 * int(ticks * self._per_tick) :])
         except WireError:
-            self._make_up(int(ticks * self._per_tick), None)
+            self._count(self._make_up(int(ticks * self._per_tick), None))
 
     def _hole(self, first: int, samples: int) -> None:
         """Make up a piece of what is missing before the first packet held, less what has been made up already."""
@@ -162,11 +166,13 @@ class Smoother:
         covered = min(missing, int(self._expanded / self._per_tick))
         self._next += covered
         self._expanded -= int(covered * self._per_tick)
+        self._count(int(covered * self._per_tick))
         missing -= covered
         wanted = min(missing, int(self._whole(samples) / self._per_tick))
         if wanted:
             self._next += wanted
-            self._make_up(int(wanted * self._per_tick), self._held[first][1] if wanted == missing else None)
+            behind = self._held[first][1] if wanted == missing else None
+            self._count(self._make_up(int(wanted * self._per_tick), behind))
 
     def _whole(self, samples: int) -> int:
         """Round up to what the codec can make up."""
@@ -178,7 +184,7 @@ class Smoother:
         assert self._next is not None
         covered = min(ticks, int(self._expanded / self._per_tick))
         # What was made up while nobody spoke was not missing.
-        self.concealed_ms -= covered / self._ticks_per_ms
+        self._count(self._expanded - int(covered * self._per_tick))
         self._expanded = 0
         left = ticks - covered
         off_ms = self._off_ms(now_ms) - covered / self._ticks_per_ms
@@ -190,12 +196,16 @@ class Smoother:
         if rest := left - dropped - played:
             self._held[self._next] = rest, None
 
-    def _make_up(self, samples: int, following: bytes | None) -> None:
-        ticks = int(samples / self._per_tick)
-        pcm = self._decoding.hole(ticks, following)
-        self.concealed_ms += len(pcm) * 500 / self.rate_hz
+    def _make_up(self, samples: int, following: bytes | None) -> int:
+        """Add what replaces missing sound; return how many samples that is."""
+        self._made_up = True
         # A codec that makes up in steps of its own may fall short.
-        self._append(pcm or bytes(2 * samples))
+        pcm = self._decoding.hole(int(samples / self._per_tick), following) or bytes(2 * samples)
+        self._append(pcm)
+        return len(pcm) // 2
+
+    def _count(self, samples: int) -> None:
+        self.concealed_ms += samples * 1000 / self.rate_hz
 
     def _append(self, pcm: bytes) -> None:
         self._sound = np.concatenate((self._sound, np.frombuffer(pcm, "<i2")))

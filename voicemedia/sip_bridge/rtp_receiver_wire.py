@@ -234,8 +234,11 @@ class RtpReceiver:
 
     def tick(self, now_ms: int) -> None:
         """Let 20 ms pass: play a frame, or go on with the noise of a silent peer."""
-        if self._smoother is not None:
-            self._frames(*self._smoother.pull(now_ms))
+        if (smoother := self._smoother) is not None:
+            before_ms = smoother.concealed_ms
+            pcm, concealed = smoother.pull(now_ms)
+            self.concealed_ms += smoother.concealed_ms - before_ms
+            self._frames(pcm, concealed)
             return
         if self._quiet is None or self._jitter.waiting:
             return
@@ -264,7 +267,7 @@ class RtpReceiver:
                 hole += delivery.samples
                 continue
             if hole:
-                self._frames(decoding.hole(hole, delivery), True)
+                self._conceal(decoding.hole(hole, delivery))
                 hole = 0
             try:
                 self._frames(decoding.decode(delivery), False)
@@ -272,14 +275,16 @@ class RtpReceiver:
                 self.damaged += 1
                 hole = decoding.ticks(delivery)
         if hole:
-            self._frames(decoding.hole(hole, None), True)
+            self._conceal(decoding.hole(hole, None))
+
+    def _conceal(self, pcm: bytes) -> None:
+        self.concealed_ms += len(pcm) * 500 / self._decoding.rate_hz
+        self._frames(pcm, True)
 
     def _frames(self, pcm: bytes, concealed: bool) -> None:
         if self._resampler is not None and pcm:
             pcm = self._resampler.feed(pcm)
-        if concealed:
-            self.concealed_ms += len(pcm) * 500 / self.rate_hz
-            self.holes += not self._concealing
+        self.holes += concealed and not self._concealing
         self._concealing = concealed
         for frame in self._framer.feed(pcm):
             self.frames += 1
