@@ -30,6 +30,7 @@ SHARED = {
     "between",
     "one_shot",
     "taping",
+    "untold",
 }
 "What every room may use."
 
@@ -50,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "child": set(),
     "children": {"errors", "child"},
     "turns": set(),
+    "untold": set(),
     "utterance": {"interfaces"},
     "reply": {*SHARED},
     "account": set(),

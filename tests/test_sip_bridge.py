@@ -1,8 +1,10 @@
 """Calls over real loopback sockets: signalling and sound, as a telephone sees the server."""
 
+import gc
 import json
 import math
 import random
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from itertools import pairwise
@@ -76,6 +78,21 @@ async def test_a_call_is_answered_hears_and_is_heard_to_the_bit() -> None:
         await until(lambda: not bridge_of(server).lines[0].calls.live)
         assert server.switchboard.ended_by == {"caller_hung_up": 1}
         assert bridge_of(server).rtp_ports.lent == 0
+
+
+@in_reactor
+async def test_a_call_that_is_over_leaves_nothing_to_the_garbage_collector() -> None:
+    async with serving() as server, phone(server) as caller:
+        await caller.call()
+        (call,) = bridge_of(server).lines[0].calls
+        left = weakref.ref(call)
+        del call
+        gc.disable()
+        try:
+            await caller.hang_up()
+            await until(lambda: left() is None)
+        finally:
+            gc.enable()
 
 
 @pytest.mark.parametrize("samples", [80, 240, 320])

@@ -112,6 +112,7 @@ class Call:
         """The leg has ended: nothing more can be heard or said."""
         self.setting.tape.end()
         self._on(Event.CALL_ENDED)
+        self._speaker.over()
         if self.utterance.speaking:
             self._stopped(self._clock())
         self._left(why)

@@ -4,6 +4,9 @@ Without it an exception would end in whatever ran at that moment: a socket, the 
 process of a recognizer that serves other calls too.
 """
 
+# Three functions a call are made here: their annotations need not be made as well.
+from __future__ import annotations
+
 from collections.abc import Callable
 from typing import Final, ParamSpec
 

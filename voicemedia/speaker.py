@@ -21,6 +21,7 @@ from voicemedia.reply import Reply
 from voicemedia.switching import switching_of
 from voicemedia.taping import UNTAPED, Tape, tape_of_speaker
 from voicemedia.turns import Event
+from voicemedia.untold import untold
 
 UNASKED: Final = "call {call}: turn {turn} was ours, {state}"
 ANSWERED: Final = UNASKED + ", first sound {latency_ms[total]} ms after the endpoint"
@@ -117,6 +118,10 @@ class Speaker:
     def marked(self, number: int) -> None:
         """A sentence has been played, or cleared; the playout knows which."""
         self._playout.marked(number, self._clock())
+
+    def over(self) -> None:
+        """The call is over: tell it nothing more."""
+        self._tell = self._expect = self._hang_up = untold
 
     def tick(self, now_ms: int, patience_ms: int) -> None:
         """Let 20 ms pass: send what is due, say what has begun, ended, or takes too long."""

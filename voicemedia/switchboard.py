@@ -43,6 +43,18 @@ class Line:
     setting: Setting
 
 
+class Over:
+    """Takes the place of a call that nothing is left of."""
+
+    def tick(self, now_ms: int) -> None:
+        """Take the tick that was under way."""
+
+    sweep = tick
+
+    def end(self) -> None:
+        """It has ended."""
+
+
 class Live:
     """One call among the live ones: a bug in it ends it and nothing else."""
 
@@ -55,7 +67,7 @@ class Live:
         "Set as soon as it is made."
         self.record: CallRecord | None = None
         self.tape: Recorded | None = None
-        self.last_words: LastWords | None = None
+        self.last_words: LastWords | Over | None = None
         "Once the leg has gone."
 
     def begin(self) -> None:
@@ -91,6 +103,11 @@ class Live:
             (self.last_words or self.call).sweep(now_ms)
         except Exception:
             self.lose()
+
+    def over(self) -> None:
+        """Forget the call, which knows us: so it needs not wait for the garbage collector."""
+        self.last_words = Over()
+        del self.call
 
     def lose(self) -> None:
         """Give the call up and log the bug that is being handled; those that follow from it are not logged."""
@@ -222,8 +239,8 @@ class Switchboard:
         """The leg has gone; the call is over with its last words."""
         if live.last_words is None:
             now_ms = self._ticker.now_ms()
-            live.last_words = LastWords(live.call, why, now_ms, lambda why: self._over(live, why))
-            live.last_words.tick(now_ms)
+            live.last_words = last = LastWords(live.call, why, now_ms, lambda why: self._over(live, why))
+            last.tick(now_ms)
 
     def _over(self, live: Live, why: Goodbye) -> None:
         call = live.call
@@ -233,6 +250,7 @@ class Switchboard:
         if live.record is not None:
             live.record.ended(why, call.leg.totals())
         self._ticker.leave(live)
+        live.over()
         self._ended[call.caller.call_id] = call.diary
         while len(self._ended) > REMEMBERED:
             self._ended.popitem(last=False)

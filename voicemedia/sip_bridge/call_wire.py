@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from enum import Enum, auto
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from voicemedia.errors import WireError
@@ -57,11 +58,15 @@ class Call:
         self.state = CallState.STARTING
         self.alarms = Alarms()
         self.session = Session(self)
-        self.transfers = Transfers(self)
         self.session_id = hashlib.sha256(agent.token().encode()).hexdigest()[:32]
         self.peer_session_id = NO_SESSION
         self._goodbye: Reason | None = None
         "We hang up as soon as the ACK is here."
+
+    @cached_property
+    def transfers(self) -> Transfers:
+        """What it has to do with transfers; few calls have."""
+        return Transfers(self)
 
     @property
     def up(self) -> bool:

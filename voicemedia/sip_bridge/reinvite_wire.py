@@ -70,6 +70,10 @@ class Session:
     def stop(self) -> None:
         """Let nothing more happen."""
         self.timer = self._waiting = None
+        self._wanted = False
+        if not self._asking and not self._acks:
+            # Nothing of ours can be answered any more: the call goes at once, and not when garbage is collected.
+            del self.call
 
     # --- the 2xx of ours ---
 
@@ -187,14 +191,15 @@ class Session:
             self.reoffer(now_ms)
 
     def _ask(self, method: str, body: bytes, now_ms: int, at_least_s: int = 0) -> None:
-        request = self.call.in_dialog(method, SDP, body)
-        ask(request, self.call.agent.settings.session, self.timer, at_least_s)
+        call = self.call
+        request = call.in_dialog(method, SDP, body)
+        ask(request, call.agent.settings.session, self.timer, at_least_s)
         self._asking, self._offering = True, bool(body)
-        self.call.send(request, now_ms, self._answered)
-        self.call.agent.noted(self.call)
+        call.send(request, now_ms, self._answered)
+        call.agent.noted(call)
 
     def _answered(self, exchange: Exchange, response: Response, now_ms: int) -> None:
-        request = exchange.request
+        request, call = exchange.request, self.call
         if response.status < 200:
             return
         if response.status < 300 and self.ack_again(request.cseq.number):
@@ -212,7 +217,7 @@ class Session:
                     self.call.agent.tell(MediaRefused(self.call, response.status))
             self._refused(request, response, now_ms)
         self.resume(now_ms)
-        self.call.agent.noted(self.call)
+        call.agent.noted(call)
 
     def _accepted(self, request: Request, response: Response, now_ms: int) -> None:
         if not self.call.up:

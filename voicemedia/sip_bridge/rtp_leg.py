@@ -169,7 +169,7 @@ class RtpLeg:
             return
         self._over, self._speaking = True, False
         self._end_run()
-        self._link.send_rtcp(self._quality.goodbye(self._sender, self._room.clock()))
+        self._link.close(self._quality.goodbye(self._sender, self._room.clock()))
         self._room.hub.remove(self._pair.rtp)
         self._room.hub.remove(self._pair.rtcp)
         self._room.ports.take_back(self._pair)

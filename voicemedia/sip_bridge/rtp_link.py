@@ -11,6 +11,7 @@ from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.rtp_wire import Packet
 from voicemedia.sip_bridge.security_wire import RTCP, RTP, Security
 from voicemedia.sip_bridge.udp_ports import PortPair
+from voicemedia.untold import untold
 
 NOWHERE: Final = ("0.0.0.0", "::")
 
@@ -63,6 +64,11 @@ class RtpLink:
             self.believed = None
         self.security.agree(agreement, now_ms)
         self._secured = self.security.required
+
+    def close(self, last_report: bytes) -> None:
+        """Send a last report; then believe nobody and send nothing any more."""
+        self.send_rtcp(last_report)
+        self.known, self._failed, self._latch = _stranger, untold, None
 
     # --- who speaks ---
 
@@ -151,3 +157,7 @@ class RtpLink:
         except (OSError, OverflowError):
             # A full buffer, an unreachable network, a port above the last: as good as lost on the way.
             self._metrics.frames_dropped += 1
+
+
+def _stranger(_host: str) -> bool:
+    return False

@@ -21,6 +21,7 @@ from voicemedia.sip_bridge.burst_wire import Bursts
 from voicemedia.sip_bridge.codec_wire import PCMA, PCMU, Codec
 from voicemedia.sip_bridge.rtp_wire import Packet, Timeline
 from voicemedia.sip_bridge.score_wire import Heard
+from voicemedia.untold import untold
 
 WELL_KNOWN: Final = {0: PCMU, 8: PCMA}
 "Numbers everybody means the same by, whatever was agreed on (RFC 3551, table 4)."
@@ -256,6 +257,7 @@ class RtpReceiver:
         self.flush()
         if rest := self._framer.flush():
             self._hear(rest, False)
+        self._hear = untold
 
     # --- out ---
 

@@ -18,6 +18,8 @@ class Effect:
     output: Output
 
 
+ANSWERED: Final = Request()
+"Stands for every request that is."
 _INVITE_LIKE: Final = ("INVITE", "ACK", "CANCEL")
 
 
@@ -87,8 +89,11 @@ class Transactions:
         return self._after(transaction, transaction.start(now_ms))
 
     def respond(self, transaction: ServerTransaction, response: Response, now_ms: int) -> list[Effect]:
-        """Send a response to a request."""
-        return self._after(transaction, transaction.send(response, now_ms))
+        """Send a response to a request; after a final one, the request is only in the way for half a minute."""
+        effects = self._after(transaction, transaction.send(response, now_ms))
+        if response.status >= 200:
+            transaction.request = ANSWERED
+        return effects
 
     def broken(self, transaction: ClientTransaction | ServerTransaction, now_ms: int) -> list[Effect]:
         """Take note that what a transaction sent could not leave."""

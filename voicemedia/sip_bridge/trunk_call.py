@@ -22,6 +22,7 @@ from voicemedia.sip_bridge.tone_detector_wire import ToneDetector
 from voicemedia.sip_bridge.tones_wire import Source, key_tone
 from voicemedia.sip_bridge.udp_ports import PortPair
 from voicemedia.sip_bridge.uri_wire import Uri
+from voicemedia.untold import untold
 
 if TYPE_CHECKING:
     from voicemedia.sip_bridge.trunk_calls import TrunkCalls
@@ -153,6 +154,7 @@ class TrunkCall:
         if self.moving is not None:
             self.moving.left()
         self.home.succession.abandon(self)
+        self.leg.hang_up, self.leg.switching = untold, None
 
     def _settle(self, error: Unable | None) -> None:
         settling, self._settling = self._settling, None
