@@ -204,7 +204,8 @@ def main() -> int:
     rows = list(measure(given or _traces(FAMILIES, args.seconds)))
     others = [] if given else list(measure(_traces(OTHERS, args.seconds)))
     found = bars(rows)
-    about = f"{datetime.date.today().isoformat()}, {args.seconds} s a trace, seeds {SEEDS[0]} to {SEEDS[-1]}"
+    what = "traces given" if given else f"{args.seconds} s a trace, seeds {SEEDS[0]} to {SEEDS[-1]}"
+    about = f"{datetime.date.today().isoformat()}, {what}"
     cost = f"A frame costs {_all(rows).frame_us:.0f} us with decoding."
     lines = ["# Jitter buffers", "", f"Measured by `python -m benchmarks.jitter`: {about}. {cost}", "", *table(rows)]
     if others:

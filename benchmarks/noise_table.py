@@ -67,11 +67,11 @@ def read(octets: bytes) -> np.ndarray[Any, np.dtype[np.float64]]:
     return np.frombuffer(resampler.feed(pcm) + resampler.flush(), "<i2").astype(float)
 
 
-def speech(folder: str) -> list[Spoken]:
+def speech(folder: str, sentences: Iterable[str] = SENTENCES) -> list[Spoken]:
     """Give the sentences, spoken by people where their recordings are, and by flite."""
     spoken = [Spoken(text, read((Path(folder) / name).read_bytes())) for name, text in PEOPLE.items() if folder]
     for voice in VOICES:
-        for text in SENTENCES:
+        for text in sentences:
             said = subprocess.run(
                 ["flite", "-voice", voice, "-t", text, "-o", "/dev/stdout"], capture_output=True, check=True
             )

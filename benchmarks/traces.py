@@ -144,10 +144,15 @@ def make_trace(family: Family, seed: int, seconds: int = SECONDS) -> Trace:
 
 
 def read_trace(path: Path) -> Trace:
-    """Read a trace: a line for each packet that came, `arrival_ms number`, numbers from 0, 20 ms apart; `#` comments.
+    """Read a trace: a line for each packet that came, `arrival_ms number`, packets 20 ms apart; `#` comments.
+
+    Clock and numbers may start anywhere.
 
     :raises ValueError: a line is none of these.
     """
     lines = [line.partition("#")[0].replace(",", " ").split() for line in path.read_text().splitlines()]
-    arrivals = sorted((round(float(at_ms)), int(number)) for at_ms, number in filter(None, lines))
+    read = [(float(at_ms), int(number)) for at_ms, number in filter(None, lines)]
+    first = min(number for _, number in read)
+    began_ms = min(at_ms - (number - first) * 20 for at_ms, number in read)
+    arrivals = sorted((round(at_ms - began_ms), number - first) for at_ms, number in read)
     return Trace(path.stem, tuple(arrivals), max(number for _, number in arrivals) + 1)

@@ -215,13 +215,12 @@ class Smoother:
     def _scale(self, now_ms: int) -> None:
         """Leave out or repeat a pitch period, when the delay is off or will be, and there is one."""
         self._credit_ms = min(self._credit_ms + SCALE_MS, LAG_MAX_MS)
-        off_ms = self._off_ms(now_ms)
-        if off_ms > 0 and not self._runs_dry(now_ms):
-            self._shorten(off_ms, ALIKE if off_ms < FAR_MS else FAR_ALIKE, now_ms)
-        elif off_ms < 0:
-            self._lengthen(ALIKE if off_ms > -FAR_MS else FAR_ALIKE, now_ms)
-        elif self._runs_dry(now_ms):
-            self._lengthen(FAR_ALIKE, now_ms)
+        off_ms, dry = self._off_ms(now_ms), self._runs_dry(now_ms)
+        alike = FAR_ALIKE if dry or abs(off_ms) > FAR_MS else ALIKE
+        if dry or off_ms < 0:
+            self._lengthen(alike, now_ms)
+        elif off_ms > 0:
+            self._shorten(off_ms, alike, now_ms)
 
     def _shorten(self, most_ms: float, alike: float, now_ms: int) -> None:
         if self._gather(NEEDED_MS, now_ms):
