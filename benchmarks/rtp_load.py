@@ -11,6 +11,8 @@ from typing import Final
 
 from pylibsrtp import Session
 
+from voicemedia.sip_bridge.rtp_wire import is_rtcp
+
 FRAME_S: Final = 0.02
 CLOCK_HZ: Final = 8000
 SLICES: Final = 20
@@ -86,7 +88,10 @@ class Load:
         receive, seen, arrivals, now = self._socket.recv, _SEEN.unpack_from, echo.arrivals, time.perf_counter()
         try:
             while True:
-                timestamp, ssrc = seen(receive(2048), 4)
+                datagram = receive(2048)
+                if is_rtcp(datagram):
+                    continue
+                timestamp, ssrc = seen(datagram, 4)
                 echo.received += 1
                 times = arrivals.get(ssrc)
                 if times is None:

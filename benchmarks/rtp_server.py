@@ -26,7 +26,7 @@ from voicemedia.sip_bridge.rtp_leg import RtpLeg
 reactor: Any = twisted_reactor
 SUITE = "AES_CM_128_HMAC_SHA1_80"
 AHEAD = 3
-"Frames it keeps, as a voice that is ahead of its time does: then each leaves at the beginning of its slot."
+"Frames it waits for, to be ahead of its time as a voice is: one of them is always with the leg already."
 KEY = bytes(range(SUITES[SUITE]))
 
 
@@ -45,7 +45,9 @@ class Mirror:
 
     def tick(self, now_ms: int) -> None:
         # As a call does it: first what is to be said, then the leg.
-        self._begun = self._begun or len(self._frames) >= AHEAD
+        if not self._begun and len(self._frames) >= AHEAD:
+            self._begun = True
+            self._leg.play(self._frames.popleft())
         if self._begun and self._frames:
             self._leg.play(self._frames.popleft())
         self._leg.tick(now_ms)

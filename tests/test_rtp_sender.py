@@ -54,13 +54,25 @@ def test_silence_and_speech_leave_on_one_clock() -> None:
     assert set(bench.off_ms) == {0}
 
 
-def test_a_voice_that_is_a_frame_ahead_bridges_a_tick_that_comes_early_or_late() -> None:
+def test_a_voice_that_is_a_frame_ahead_bridges_ticks_that_are_late() -> None:
     bench = Bench()
     bench.tick(2)
-    for off_ms in (9, -9, 4, -1):
-        bench.tick(1, off_ms)
-    assert bench.story == "sssss"
+    for late_ms in (9, 0, 19, 4, 0):
+        bench.tick(1, late_ms)
+    assert bench.story == "ssssss"
     assert set(bench.off_ms) == {0}
+
+
+def test_after_a_first_tick_that_was_late_the_others_have_the_true_time() -> None:
+    bench = Bench()
+    played: list[int] = []
+    bench.sender.played = lambda frame, at_ms: played.append(at_ms)
+    bench.tick(1, 7)
+    for _ in range(3):
+        bench.tick(1)
+    assert bench.story == "ssss" and set(bench.off_ms) == {0}
+    # For a recording they are end to end all the same.
+    assert played == [1007, 1027, 1047, 1067]
 
 
 def test_the_first_sound_after_a_silence_leaves_at_once_and_those_behind_it_on_the_clock() -> None:

@@ -91,6 +91,19 @@ def test_a_stall_is_not_made_up_for_by_a_burst(bench: Bench) -> None:
     assert len(ticked.ticks) == pytest.approx(before + 52, abs=2)
 
 
+@pytest.mark.parametrize("stall_ms", [7, 12, 20, 33, 51, 104, 999])
+def test_a_stall_leaves_everybody_at_his_place_in_the_20_ms(bench: Bench, stall_ms: int) -> None:
+    four = [Ticked() for _ in range(4)]
+    for ticked in four:
+        bench.ticker.join(ticked)
+    bench.pass_ms(100)
+    places = [ticked.ticks[-1] % 20 for ticked in four]
+    bench.clock.advance(stall_ms / 1000)
+    bench.pass_ms(100)
+    for ticked, place in zip(four, places, strict=True):
+        assert min((ticked.ticks[-1] - place) % 20, (place - ticked.ticks[-1]) % 20) <= 1
+
+
 def test_who_joins_in_a_tick_does_not_make_the_clock_run_twice(bench: Bench) -> None:
     second = Ticked()
     first = Ticked(lambda: bench.ticker.join(second))

@@ -94,12 +94,14 @@ class Ticker:
                 self._schedule()
 
     def _run_due(self) -> None:
-        """Run the slot that is due, and those that a busy reactor has missed, each once."""
-        now_s = self._seconds()
-        self._late((now_s - self._due_s) * 1000)
-        missed = min(int((now_s - self._due_s) * 1000 / SLOT_MS), SLOTS - 1)
-        self._due_s = max(self._due_s + missed * SLOT_MS / 1000, now_s - SLOTS * SLOT_MS / 1000)
-        for _ in range(missed + 1):
+        """Run the slot that is due, and those a busy reactor has missed: each once, at its place in the 20 ms."""
+        late_ms = (self._seconds() - self._due_s) * 1000
+        self._late(late_ms)
+        missed = int(late_ms / SLOT_MS)
+        self._due_s += missed * SLOT_MS / 1000
+        passed_over = max(0, missed + 1 - SLOTS)
+        self._next_slot = (self._next_slot + passed_over) % SECOND_SLOTS
+        for _ in range(missed + 1 - passed_over):
             self._run_slot(self._next_slot)
             self._next_slot = (self._next_slot + 1) % SECOND_SLOTS
 

@@ -15,8 +15,8 @@ from voicemedia.interfaces import FRAME_MS
 from voicemedia.sip_bridge.rtp_wire import HEADER, Packet
 from voicemedia.sip_bridge.telephone_event_wire import press
 
-HALF_MS: Final = FRAME_MS // 2
-"Slots begin between two ticks, so that a tick a little early or late is still in its own."
+EARLY_MS: Final = 8
+"Ticks are late at times and never early: one that seems so has the true time, and those before were late."
 STALLED: Final = 5
 "So many slots late, silence is passed over and not made up for."
 BETWEEN_KEYS: Final = 4
@@ -33,6 +33,7 @@ class RtpSender:
     """
 
     __slots__ = (
+        "_early_ms",
         "_encoding",
         "_first",
         "_key_began",
@@ -69,12 +70,14 @@ class RtpSender:
         self._key_began = self._rest = 0
         self._next_ms = _UNBEGUN
         "When the next slot begins."
+        self._early_ms = 0
+        "How much earlier than the first tick would have it."
         self.sending, self._marker = False, True
         self._silent = False
         "Whether the last slot was one of silence."
         self.marks: tuple[int, ...] = ()
         self.played: Callable[[bytes, int], None] | None = None
-        "Told each frame that leaves, and the ms of the tick its slot belongs to."
+        "Told each frame that leaves, and when its slot begins, in steps of 20 ms from the first tick."
         self.octets = self.frames = 0
 
     def agree(self, payload_type: int, encoding: Encoding) -> None:
@@ -133,7 +136,10 @@ class RtpSender:
     def tick(self, now_ms: int) -> list[bytes]:
         """Let 20 ms pass: fill the slots that begin."""
         if self._next_ms == _UNBEGUN:
-            self._next_ms = now_ms - HALF_MS
+            self._next_ms = now_ms
+        elif 0 < self._next_ms - now_ms <= EARLY_MS:
+            self._early_ms += self._next_ms - now_ms
+            self._next_ms = now_ms
         out: list[bytes] = []
         queue = self._queue
         while self._next_ms <= now_ms:
@@ -174,7 +180,7 @@ class RtpSender:
         if frame is not None:
             self.frames += 1
             if self.played is not None:
-                self.played(frame, slot_ms + HALF_MS)
+                self.played(frame, slot_ms + self._early_ms)
         encoding, payload = self._encoding, b""
         if encoding.whole is not None:
             payload = encoding.quiet if frame is None else encoding.whole(frame)
