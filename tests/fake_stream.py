@@ -8,8 +8,9 @@ from twisted.internet.task import Clock
 from tests.fakes import FakeEndpointer, FakeRecognizer
 from voicemedia.config import Stream
 from voicemedia.transcribing.events import Event, Heard, Over, Trouble, Wish
-from voicemedia.transcribing.session import Session, Setting
+from voicemedia.transcribing.session import Session
 from voicemedia.transcribing.sessions import Sessions
+from voicemedia.transcribing.setting import Setting
 
 SECOND = b"\x10\x27" * 16000
 "Of a loud voice at 16 kHz."

@@ -13,8 +13,8 @@ from voicemedia.gateway.service import Gateways
 from voicemedia.interfaces import Expected, Hearing, Recognizer, Transcript
 from voicemedia.proto import audio_stream_pb2 as pb
 from voicemedia.threads import loop_thread
-from voicemedia.transcribing.session import Setting
 from voicemedia.transcribing.sessions import Sessions
+from voicemedia.transcribing.setting import Setting
 
 T = TypeVar("T")
 LOUD: Final = b"\x10\x27" * 320

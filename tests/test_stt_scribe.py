@@ -158,6 +158,6 @@ def test_spaces_stand_where_scribe_puts_them_and_sounds_are_no_words() -> None:
     body = json.dumps({"text": "你好 (laughs) ok", "language_code": "zho", "words": words_told})
     words = read_answer(body.encode(), 1000, 5000)
     assert text_of(words) == "你好 ok"
-    assert (words[0].start_ms, words[-1].end_ms, words[0].language) == (1000, 4000, "zho")
+    assert (words[0].start_ms, words[-1].end_ms, words[0].language) == (1000, 4000, "zh")
     # exp of the plain mean.
     assert confidence_of(words) == pytest.approx(2.718281828**-2)

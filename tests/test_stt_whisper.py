@@ -62,7 +62,7 @@ async def test_an_utterance_heard_at_once_is_one_final() -> None:
         await served.say()
         assert " ".join(served.notes.finals) == "go forward ten meters"
         assert 0.7 < served.notes.told[-1].confidence < 0.8
-        assert served.notes.told[-1].language == "english"
+        assert served.notes.told[-1].language == "en"
 
 
 @in_reactor

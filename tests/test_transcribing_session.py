@@ -79,7 +79,7 @@ def test_an_empty_final_after_a_noise_is_not_told() -> None:
 def test_a_session_without_sound_expires_and_says_so_first() -> None:
     service = FakeService(idle_s=300)
     session, reader = service.begin()
-    session.hear(SECOND)
+    session.hear(QUIET)
     service.wait(299)
     assert reader.told == []
     service.wait(1)
@@ -105,12 +105,70 @@ def test_a_final_that_does_not_come_is_given_up_and_the_session_lives() -> None:
     assert reader.told[-2:] == ["error transcription_timeout", "over failed"]
 
 
+def test_a_client_that_stops_sending_in_mid_word_is_told_what_it_said() -> None:
+    service = FakeService(silence_ms=600)
+    session, reader = service.begin()
+    session.hear(SECOND)
+    service.wait(3)
+    assert "endpoint" not in service.ear.events
+    service.wait(1)
+    assert service.ear.events[-1] == "endpoint"
+    service.ear.say("turn left")
+    session.hear(SECOND)
+    service.ear.say("and right", final=False)
+    assert reader.told == ["final turn left", "interim and right"]
+
+
+def test_a_client_that_was_cut_off_in_mid_word_may_go_on_with_it() -> None:
+    service = FakeService(resume_s=30)
+    session, reader = service.begin()
+    session.hear(SECOND)
+    session.detach(reader)
+    service.wait(29)
+    assert "endpoint" not in service.ear.events
+
+
+def test_sound_that_came_ahead_of_time_ends_when_it_would_have_been_spoken() -> None:
+    service = FakeService(silence_ms=600)
+    session, _ = service.begin()
+    session.hear(SECOND * 5)
+    service.wait(7)
+    assert "endpoint" not in service.ear.events
+    service.wait(1)
+    assert service.ear.events[-1] == "endpoint"
+
+
+def test_the_end_brings_an_empty_final_only_to_who_has_heard_none() -> None:
+    service = FakeService()
+    for words in ("", "turn left"):
+        session, reader = service.begin()
+        if words:
+            session.hear(SECOND + QUIET)
+            service.ear.say(words)
+        session.hear(QUIET)
+        session.end()
+        service.ear.say("")
+        assert reader.told == [f"final {words}".strip(), "over ended"]
+
+
+def test_a_language_is_named_as_the_client_does_unless_it_is_another() -> None:
+    wishes = (
+        ("en", "en-US", "en"),
+        ("en-GB", "en", "en-GB"),
+        ("auto", "fr", "fr"),
+        ("auto", "", "auto"),
+        ("en", "fr", "fr"),
+    )
+    for wished, heard, named in wishes:
+        assert Wish(wished).named(heard) == named
+
+
 def test_whoever_comes_back_is_told_what_it_missed() -> None:
     service = FakeService()
     session, reader = service.begin()
     session.hear(SECOND)
     service.ear.say("one")
-    service.wait(5)
+    service.wait(2)
     session.hear(SECOND)
     session.detach(reader)
     service.ear.say("two")

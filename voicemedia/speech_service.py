@@ -23,8 +23,8 @@ from voicemedia.protocols.fast_websocket import FastWebSocketFactory, WebSocketL
 from voicemedia.protocols.stt_stream import Service, StreamSocket
 from voicemedia.protocols.websocket_resource import FastWebSocketResource
 from voicemedia.recognizers import Recognizers
-from voicemedia.transcribing.session import Setting
 from voicemedia.transcribing.sessions import Sessions
+from voicemedia.transcribing.setting import Setting
 
 HIGH_WATER_BYTES: Final = 8192
 "A transcript is worth little when it is late: a client that does not read is noticed early."

@@ -84,19 +84,7 @@ class StreamSocket(FastWebSocketProtocol):
     def text_received(self, payload: bytes) -> None:
         """Take one text message."""
         try:
-            message = wire.read_text(payload)
-            match message:
-                case wire.Audio():
-                    self._sound(message.pcm)
-                    if message.final:
-                        self._end()
-                case wire.Finalize():
-                    if self._session is not None:
-                        self._session.finalize()
-                case wire.End():
-                    self._end()
-                case wire.Ping():
-                    self.send_text(wire.pong(message, self._service.time_of_day()))
+            self._obey(wire.read_text(payload))
         except WireError as error:
             self._broke("invalid_message", error)
 
@@ -157,6 +145,22 @@ class StreamSocket(FastWebSocketProtocol):
             self.say_close(CODES["drained"], "drained")
 
     # --- inside ---
+
+    def _obey(self, message: wire.Message) -> None:
+        match message:
+            case wire.Audio():
+                self._sound(message.pcm)
+                if message.final:
+                    self._end()
+            case wire.Finalize():
+                if self._session is not None:
+                    self._session.finalize()
+            case wire.End():
+                self._end()
+            case wire.Ping():
+                self.send_text(wire.pong(message, self._service.time_of_day()))
+            case wire.Pong():
+                pass
 
     def _begin(self, asked: Wish) -> None:
         sessions = self._service.sessions

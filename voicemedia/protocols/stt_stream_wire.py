@@ -51,7 +51,12 @@ class Ping:
     "What else stood in it; sent back."
 
 
-Message = Audio | Finalize | End | Ping
+@dataclass(frozen=True, slots=True)
+class Pong:
+    """A sign of life nobody asked for."""
+
+
+Message = Audio | Finalize | End | Ping | Pong
 
 TYPE_KEYS: Final = ("type", "event", "action", "command", "message_type")
 AUDIO_KEYS: Final = ("data", "audio", "audio_data", "audio_chunk", "chunk", "payload", "audio_base64", "content")
@@ -101,6 +106,8 @@ def _control(kind: str, message: Mapping[str, Any]) -> Message | None:
         return End()
     if kind in FINALIZE_TYPES:
         return Finalize()
+    if kind == "pong":
+        return Pong()
     if kind in PING_TYPES:
         scalars = str | int | float | None
         echo = {key: value for key, value in message.items() if key not in TYPE_KEYS and isinstance(value, scalars)}
@@ -241,6 +248,8 @@ class Stream(Protocol):
     session_id: str
     wish: Wish
     over: Over | None
+    language: str
+    "That of what was heard last."
 
     def so_far(self) -> tuple[float, str, float]:
         """Return the time of day, the text and its confidence."""
@@ -291,14 +300,14 @@ def transcription(event: Heard) -> dict[str, Any]:
     message: dict[str, Any] = {
         "text": transcript.text,
         "is_final": transcript.final,
-        "confidence": transcript.confidence,
+        "confidence": round(transcript.confidence, 4),
         "language": event.language,
         "timestamp": iso(event.at_s),
     }
     if transcript.final:
         message |= {"accumulated_text": event.text, "average_confidence": round(event.confidence, 4)}
     elif transcript.stability:
-        message["stability"] = transcript.stability
+        message["stability"] = round(transcript.stability, 4)
     if transcript.end_ms:
         message |= {"start_ms": transcript.start_ms, "end_ms": transcript.end_ms}
     if event.words:
@@ -316,7 +325,7 @@ def chunk_reply(session: Stream, guess: Heard | None, last_chunk: bool) -> dict[
         "text": text,
         "is_final": last_chunk,
         "confidence": round(confidence, 4),
-        "language": session.wish.language,
+        "language": session.language,
         "timestamp": iso(at_s),
         "session_id": session.session_id,
         "provider": session.wish.provider,
@@ -327,7 +336,12 @@ def chunk_reply(session: Stream, guess: Heard | None, last_chunk: bool) -> dict[
 
 
 def _word(word: Word) -> dict[str, Any]:
-    return {"word": word.text, "start_ms": word.start_ms, "end_ms": word.end_ms, "confidence": word.confidence}
+    return {
+        "word": word.text,
+        "start_ms": word.start_ms,
+        "end_ms": word.end_ms,
+        "confidence": round(word.confidence, 4),
+    }
 
 
 def error(trouble: Trouble) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from voicemedia.audio.g711 import encode_mulaw
 from voicemedia.audio.resample import Resampler
 from voicemedia.errors import ProviderError, WireError
 from voicemedia.interfaces import Expected, Hearing, Transcript
+from voicemedia.stt.language_names import code_of
 from voicemedia.stt.preroll import Preroll
 from voicemedia.stt.scribe_wire import PCM_RATES_HZ, Message, audio_message, error_of, read_message, words_of
 from voicemedia.stt.words import transcript_of
@@ -224,7 +225,7 @@ class ScribeSession:
         owed = bool(self._debts)
         debt = self._debts.popleft() if owed else _Debt(self._start_ms, self._now_ms, 0)
         self._partial, self._committed = "", True
-        language = message.language_code or ""
+        language = code_of(message.language_code)
         words = words_of(message.text, message.words, language, (debt.start_ms, debt.end_ms))
         heard = transcript_of(words, final=True)
         self._tell(

@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 import msgspec
 
 from voicemedia.errors import ProviderError, WireError
+from voicemedia.stt.language_names import code_of
 from voicemedia.stt.whisper_wire import spread
 from voicemedia.stt.words import HeardWord
 
@@ -59,7 +60,7 @@ def read_answer(body: bytes, start_ms: int, end_ms: int) -> list[HeardWord]:
         answer = _answers.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise WireError("bad_answer", str(error)) from error
-    return words_of(answer.text, answer.words, answer.language_code or "", (start_ms, end_ms))
+    return words_of(answer.text, answer.words, code_of(answer.language_code), (start_ms, end_ms))
 
 
 def words_of(

@@ -12,6 +12,7 @@ from typing import Final
 import msgspec
 
 from voicemedia.errors import WireError
+from voicemedia.stt.language_names import code_of
 from voicemedia.stt.words import HeardWord
 
 NO_SPEECH: Final = 0.6
@@ -68,7 +69,7 @@ def read_answer(body: bytes, start_ms: int, end_ms: int) -> list[HeardWord]:
 
 def words_of(answer: Answer, start_ms: int, end_ms: int) -> list[HeardWord]:
     """Give the words of an answer on the media clock, those made up left out."""
-    language = answer.language or ""
+    language = code_of(answer.language)
     if answer.segments is None:
         if answer.words:
             return [

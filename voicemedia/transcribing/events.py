@@ -48,6 +48,11 @@ class Wish:
     silence_ms: int = 0
     "Silence that ends an utterance; 0: as configured."
 
+    def named(self, heard: str) -> str:
+        """Name a language that was heard as the client does, unless it is another one."""
+        same = heard.partition("-")[0].lower() == self.language.partition("-")[0].lower()
+        return self.language if same or not heard else heard
+
 
 @dataclass(frozen=True, slots=True)
 class Heard:

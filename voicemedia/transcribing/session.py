@@ -4,20 +4,19 @@ The session knows no transport and has no timer: sound, time (`sweep`, once a se
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Final
+from dataclasses import replace
+from typing import Final
 
-from voicemedia import config
 from voicemedia.audio.frames import Framer
 from voicemedia.audio.resample import Resampler
-from voicemedia.audio.voice import Endpointer, Speech
+from voicemedia.audio.voice import Speech
 from voicemedia.errors import ProviderError
-from voicemedia.interfaces import Expected, Recognizer, Traits, Transcript
+from voicemedia.interfaces import Expected, Traits, Transcript
 from voicemedia.transcribing.ear import Ear
 from voicemedia.transcribing.events import Event, Heard, Over, Reader, Trouble, Wish
 from voicemedia.transcribing.outbox import Outbox
-from voicemedia.transcribing.sound import Sound
-from voicemedia.transcribing.tally import Tally
+from voicemedia.transcribing.setting import Provided, Setting
+from voicemedia.transcribing.sound import Halves, Sound
 from voicemedia.transcribing.totals import Totals
 
 INNER_RATES_HZ: Final = (8000, 16000, 24000, 48000)
@@ -27,29 +26,8 @@ WAITING_EVENTS: Final = 64
 FAILURES: Final = 5
 "A recognizer that fails so often in a row is given up."
 RETRY_MS: Final = 1000
-
-
-@dataclass(frozen=True, slots=True)
-class Setting:
-    """What all sessions share."""
-
-    stream: config.Stream
-    endpointer: Callable[[int, int], Endpointer]
-    "Makes the voice detection of one session, from its rate in Hz and the silence in ms that ends an utterance."
-    clock: Callable[[], int]
-    "Monotonic, in ms."
-    time_of_day: Callable[[], float]
-    "Seconds since 1970."
-    keep_summary: Callable[[dict[str, Any]], None]
-    "Told the summary of every session that is over."
-
-
-@dataclass(frozen=True, slots=True)
-class Provided:
-    """A recognizer and what is counted of it."""
-
-    recognizer: Recognizer
-    tally: Tally
+STALL_MS: Final = 2000
+"A live client's network may hold its sound up for so long in mid-word; then its silence is silence."
 
 
 class Session:
@@ -69,8 +47,7 @@ class Session:
         self._take_rate(wish.rate_hz)
         self.sound = Sound()
         "Makes samples for `hear` of what the client sends."
-        self._half = b""
-        "The first byte of a sample whose second has not come."
+        self._halves = Halves()
         self._outbox = Outbox(setting.stream.keep_events)
         self._ears: list[Ear] = []
         "The last one listens; those before it owe a final."
@@ -88,9 +65,13 @@ class Session:
         "Why it will end as soon as the last final has come; empty: it goes on."
         now_ms = setting.clock()
         self._began_ms = self.last_audio_ms = self._alive_ms = now_ms
+        self._sound_until_ms = now_ms
+        "When the sound so far would have been spoken, had its last chunk been spoken from when it came."
         self._detached_ms: int | None = now_ms
         self.totals = Totals(session_id, wish, setting.time_of_day(), self._traits.usd_per_hour)
         self.over: Over | None = None
+        self.language = wish.language
+        "That of what was heard last."
         self.attended = True
         "Whether somebody must read: a session without a reader for `resume_s` is abandoned."
 
@@ -108,8 +89,8 @@ class Session:
         self._inner_hz = rate_hz if rate_hz in INNER_RATES_HZ else 16000
         self._resampler = Resampler(rate_hz, self._inner_hz)
         self._framer = Framer(self._inner_hz)
-        silence_ms = self.wish.silence_ms or self._setting.stream.silence_ms
-        self._endpointer = self._setting.endpointer(self._inner_hz, silence_ms)
+        self._silence_ms = self.wish.silence_ms or self._setting.stream.silence_ms
+        self._endpointer = self._setting.endpointer(self._inner_hz, self._silence_ms)
 
     def hear(self, pcm: bytes) -> None:
         """Take sound at the wished rate, in a piece of any length; half samples too."""
@@ -125,7 +106,10 @@ class Session:
         if not pcm:
             return
         self.totals.took(len(pcm))
-        for frame in self._framer.feed(self._resampler.feed(self._whole_samples(pcm))):
+        self._sound_until_ms = max(self._sound_until_ms, now_ms) + len(pcm) * 500 // self.wish.rate_hz
+        if len(pcm) % 2:
+            self.trouble("audio_format_error", f"a chunk of {len(pcm)} bytes: 16-bit samples have an even number")
+        for frame in self._framer.feed(self._resampler.feed(self._halves.join(pcm))):
             self._hear_frame(frame)
         self._watch_speed(now_ms)
 
@@ -138,18 +122,6 @@ class Session:
             self.trouble("too_fast", f"sound is more than {limit_s} s ahead of time; it is read slower now")
         elif ahead_ms < limit_s * 500:
             self._fast = False
-
-    def _whole_samples(self, pcm: bytes) -> bytes:
-        """Join the halves of a sample that was cut in two; drop a half that stands alone."""
-        if len(pcm) % 2 == 0:
-            # The chunk is whole in itself: the half sample before it was cut off, not cut in two.
-            self._half = b""
-            return pcm
-        joined = self._half + pcm
-        self.trouble("audio_format_error", f"a chunk of {len(pcm)} bytes: 16-bit samples have an even number")
-        whole = len(joined) - len(joined) % 2
-        self._half = joined[whole:]
-        return joined[:whole]
 
     def _hear_frame(self, frame: bytes) -> None:
         ear = self._listening()
@@ -189,26 +161,30 @@ class Session:
         if self._closing or self.over is not None:
             return
         self._alive_ms = self._setting.clock()
-        if rest := self._framer.feed(self._resampler.flush()):
-            for frame in rest:
-                self._hear_frame(frame)
+        if self._end_utterance() or self._final_due_ms is not None:
+            self._asked += 1
+        else:
+            self._say_final(Transcript("", final=True))
+
+    def _end_utterance(self) -> bool:
+        """Hear the rest of a frame, and end what is being said; tell whether a final follows."""
+        for frame in self._framer.feed(self._resampler.flush()):
+            self._hear_frame(frame)
         if last := self._framer.flush():
             self._hear_frame(last)
         self._endpointer.stop_now()
-        if self._ears and self._unendpointed:
-            self._asked += 1
-            self._endpoint()
-        elif self._final_due_ms is None:
-            self._say_final(Transcript("", final=True))
-        else:
-            self._asked += 1
+        if not self._ears or not self._unendpointed:
+            return False
+        self._endpoint()
+        return True
 
     def end(self, reason: str = "ended") -> None:
         """No more sound comes: tell what is still to be told, then the summary."""
         if self._closing or self.over is not None:
             return
-        if self._unendpointed:
-            self.finalize()
+        if self._unendpointed and self._end_utterance() and not self.totals.text:
+            # Who has heard nothing yet waits for a final, be it empty.
+            self._asked += 1
         self._closing = reason
         if self._final_due_ms is None:
             self._close(reason)
@@ -236,10 +212,10 @@ class Session:
             self._final_due_ms = max(self._final_due_ms, now_ms + self._setting.stream.final_s * 1000)
         if transcript.final:
             self._take_final(ear, transcript, now_ms)
-        elif self.wish.interim and self._asked == 0:
+        elif self.wish.interim and not self._asked and not self._closing:
             self.totals.interims += 1
             self._tally.interims += 1
-            self._say(Heard(transcript, self._language(transcript), *self.so_far()))
+            self._tell(transcript)
 
     def _take_final(self, ear: Ear, transcript: Transcript, now_ms: int) -> None:
         if ear.finals_due:
@@ -289,14 +265,15 @@ class Session:
         if transcript.text:
             self._tally.finals += 1
         self.totals.final(transcript)
-        self._say(Heard(transcript, self._language(transcript), *self.so_far(), words=self.wish.words))
+        self._tell(transcript, words=self.wish.words)
 
     def so_far(self) -> tuple[float, str, float]:
         """Return the time of day, everything that is final, and its mean confidence."""
         return self._setting.time_of_day(), self.totals.text, self.totals.confidence
 
-    def _language(self, transcript: Transcript) -> str:
-        return transcript.language or self.wish.language
+    def _tell(self, transcript: Transcript, *, words: bool = False) -> None:
+        self.language = self.wish.named(transcript.language)
+        self._say(Heard(transcript, self.language, *self.so_far(), words=words))
 
     def _say(self, event: Event) -> None:
         self._outbox.put(event, self._setting.clock())
@@ -354,11 +331,18 @@ class Session:
         self._began_ms = max(self._began_ms, now_ms - self.totals.heard_ms - 1000)
         if self._final_due_ms is not None and now_ms >= self._final_due_ms and not self._excused(now_ms):
             self._no_final()
+        elif self._has_fallen_silent(now_ms):
+            self._end_utterance()
         elif now_ms - self.last_audio_ms >= stream.idle_s * 1000:
             self.trouble("session_expired", f"no sound for {stream.idle_s} s")
             self._close("expired")
         elif self.attended and self._detached_ms is not None and now_ms - self._detached_ms >= stream.resume_s * 1000:
             self._close("abandoned")
+
+    def _has_fallen_silent(self, now_ms: int) -> bool:
+        """Tell whether a client that is there has stopped sending in mid-word; one that is away may go on with it."""
+        here = self._detached_ms is None or not self.attended
+        return here and self._endpointer.speaking and now_ms >= self._sound_until_ms + self._silence_ms + STALL_MS
 
     def _excused(self, now_ms: int) -> bool:
         """Tell whether a final is late because its sound waits for a provider, which is given up in its own time."""

@@ -11,7 +11,8 @@ from twisted.logger import Logger
 from voicemedia.errors import CallRefused
 from voicemedia.interfaces import Recognizer
 from voicemedia.transcribing.events import Trouble, Wish
-from voicemedia.transcribing.session import Provided, Session, Setting
+from voicemedia.transcribing.session import Session
+from voicemedia.transcribing.setting import Provided, Setting
 from voicemedia.transcribing.tally import Tally
 
 RETRY_AFTER_S: Final = 5

@@ -48,3 +48,22 @@ class Sound:
         if self.rate_hz not in (0, *RATES_HZ):
             raise WireError("unsupported_wav", f"a WAV file at {self.rate_hz} Hz")
         return pcm
+
+
+class Halves:
+    """Joins the halves of a sample that was cut in two."""
+
+    def __init__(self) -> None:
+        self._half = b""
+        "The first byte of a sample whose second has not come."
+
+    def join(self, pcm: bytes) -> bytes:
+        """Return whole samples; a half that stands alone is dropped."""
+        if len(pcm) % 2 == 0:
+            # The chunk is whole in itself: the half sample before it was cut off, not cut in two.
+            self._half = b""
+            return pcm
+        joined = self._half + pcm
+        whole = len(joined) - len(joined) % 2
+        self._half = joined[whole:]
+        return joined[:whole]

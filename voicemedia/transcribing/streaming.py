@@ -23,7 +23,8 @@ from voicemedia.config import Stream
 from voicemedia.errors import VoicemediaError
 from voicemedia.interfaces import Recognizer, Word
 from voicemedia.transcribing.events import RATES_HZ, Event, Heard, Over, Trouble, Wish
-from voicemedia.transcribing.session import Provided, Session, Setting
+from voicemedia.transcribing.session import Session
+from voicemedia.transcribing.setting import Provided, Setting
 from voicemedia.transcribing.tally import Tally
 
 MIN_SPEECH_MS: Final = 60
