@@ -194,6 +194,32 @@ def test_whatever_comes_a_frame_is_played_every_20_ms(arrivals: list[tuple[int, 
     assert smoother.received == len(arrivals)
 
 
+PIECES = st.tuples(
+    st.sampled_from(["packet", "packet", "packet", "pause"]),
+    st.integers(-400, 400),
+    st.sampled_from([1, 3, 80, 160, 160, 240, 320, 960]),
+    st.sampled_from([0, 5, 20, 20, 60, 3000]),
+)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.sampled_from(["PCMU", "G722"]), st.lists(PIECES, max_size=80))
+def test_packets_and_pauses_may_overlap_and_be_of_any_length(
+    codec: str, pieces: list[tuple[str, int, int, int]]
+) -> None:
+    smoother, now_ms, position = Smoother(make_decoding(codec)), 0, 0
+    for kind, off, ticks, passed_ms in pieces:
+        if kind == "pause":
+            smoother.pause(position + off, position + off + 9 * ticks)
+        else:
+            smoother.put(position + off, ticks, (bytes(range(1, 97)) * 10)[:ticks], now_ms)
+        position += ticks
+        for _ in range(passed_ms // 20):
+            assert len(smoother.pull(now_ms)[0]) == smoother.rate_hz // 50 * 2
+        now_ms += passed_ms
+    assert smoother.concealed_ms >= -0.001
+
+
 def test_a_peer_that_sends_faster_than_time_fills_no_memory() -> None:
     smoother = Smoother(make_decoding("PCMU"))
     for number in range(5_000):

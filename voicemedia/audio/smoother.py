@@ -9,7 +9,7 @@ while it is being made up, the rest is played.
 For recognizers there is the other way, `jitter.JitterBuffer`, which holds back nothing that is in order.
 """
 
-from math import gcd
+from math import ceil, gcd
 from typing import Final
 
 import numpy as np
@@ -138,12 +138,12 @@ class Smoother:
     def _more(self, samples: int, now_ms: int) -> None:
         """Add to the sound: a packet, a piece of a hole or a pause, or what covers that nothing has come."""
         assert self._next is not None
-        if not self._held:
+        first = self._first()
+        if first is None:
             samples = self._whole(samples)
             self._expanded += samples
             self._make_up(samples, None)
             return
-        first = min(self._held)
         if first > self._next:
             self._hole(first, samples)
             return
@@ -159,6 +159,17 @@ class Smoother:
         except WireError:
             self._count(self._make_up(int(ticks * self._per_tick), None))
 
+    def _first(self) -> int | None:
+        """Return where the first that is held begins, once what is past has been cut off."""
+        assert self._next is not None
+        while self._held:
+            first = min(self._held)
+            if first >= self._next:
+                return first
+            ticks, payload = self._held.pop(first)
+            self._hold_rest(first + ticks - self._next, payload)
+        return None
+
     def _hole(self, first: int, samples: int) -> None:
         """Make up a piece of what is missing before the first packet held, less what has been made up already."""
         assert self._next is not None
@@ -168,7 +179,7 @@ class Smoother:
         self._expanded -= int(covered * self._per_tick)
         self._count(int(covered * self._per_tick))
         missing -= covered
-        wanted = min(missing, int(self._whole(samples) / self._per_tick))
+        wanted = min(missing, ceil(self._whole(samples) / self._per_tick))
         if wanted:
             self._next += wanted
             behind = self._held[first][1] if wanted == missing else None
