@@ -78,7 +78,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "tts": {*SHARED, "tts"},
     "agent": {*SHARED, "agent"},
     "recording": {*SHARED, "recording"},
-    "history": {*SHARED, "history"},
+    "history": {*SHARED, "history", "random_bytes"},
     # A simulated caller speaks the carrier's wire format from the other end.
     "callers": {*SHARED, "callers", "protocols", "sip_bridge"},
 }

@@ -22,6 +22,7 @@ from voicemedia.sip_bridge.transaction_wire import (
     Send,
     ServerTransaction,
     TimedOut,
+    Timing,
     cancel_of,
 )
 from voicemedia.sip_bridge.transactions_wire import Transactions
@@ -284,6 +285,17 @@ def test_a_request_again_an_ack_and_a_cancel_find_their_transaction(branch: str)
     assert layer.receive_request(request("ACK", branch, ";tag=t"), "flow", False, 30) == []
     assert layer.next_due_ms == 5030
     assert layer.due(5030) == [] and not layer.servers and layer.next_due_ms is None
+
+
+def test_what_only_waits_to_be_forgotten_is_forgotten_together() -> None:
+    layer = Transactions(Timing(together=250))
+    for at_ms in (1, 100, 249):
+        (effect,) = layer.receive_request(request(branch=f"z9hG4bK{at_ms}"), "flow", False, at_ms)
+        assert isinstance(effect.transaction, ServerTransaction)
+        layer.respond(effect.transaction, request().answer(200, to_tag="t"), at_ms)
+    assert layer.next_due_ms == 32_250
+    assert len(layer.servers) == 3
+    assert layer.due(32_250) == [] and not layer.servers
 
 
 def test_another_branch_or_sender_is_another_transaction() -> None:

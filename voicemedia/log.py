@@ -137,7 +137,7 @@ def _plain(value: object) -> object:
     if isinstance(value, Enum):
         return _plain(value.value)
     if type(value) is dict:
-        return {str(key): _plain(inner) for key, inner in value.items()}
+        return {str(k): v if type(v) in JSON else _plain(v) for k, v in value.items()}
     try:
         return repr(value)
     except Exception:  # whatever an object's own code raises: the line is not lost for it

@@ -5,7 +5,7 @@
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import datetime
-from secrets import token_hex
+from secrets import token_bytes
 from typing import Any, Final
 
 from twisted.internet.defer import Deferred
@@ -28,6 +28,7 @@ from voicemedia.history.spool import Spool
 from voicemedia.history.write_behind import WriteBehind
 from voicemedia.interfaces import Caller, CallRecord, Conversation, Goodbye, Served
 from voicemedia.past import Day, Food, Past
+from voicemedia.random_bytes import RandomBytes
 
 STOP_S: Final = 5
 "How long the database may take for the last records when the server stops."
@@ -47,6 +48,7 @@ class History:
     def __init__(self, options: config.History, reactor: Any, database: Database | None = None) -> None:
         self.options, self._reactor = options, reactor
         self.database = database or make_database(options, reactor)
+        self.random = RandomBytes(token_bytes)
         self._aside = OneThread(reactor, "spool")
         spool = Spool(spool_folder(options), options.spool_mb << 20)
         self.writer = WriteBehind(self.database, spool, reactor, self._aside)
@@ -124,7 +126,7 @@ class _Call:
 
     def __init__(self, history: History, caller: Caller, served: Served) -> None:
         self._history, self._served = history, served
-        self._key = token_hex(16)
+        self._key = history.random(16).hex()
         "A carrier may use the same name of a call again."
         self._identity = who = identify(caller, self._key)
         self._answered_ms = history.now_ms()

@@ -6,6 +6,13 @@ Ring = Callable[[int], None]
 "Takes the time it is."
 
 
+def earlier(one_ms: int | None, other_ms: int | None) -> int | None:
+    """Return the first of two times, each of which may be never."""
+    if one_ms is None or other_ms is None:
+        return other_ms if one_ms is None else one_ms
+    return min(one_ms, other_ms)
+
+
 class Alarms:
     """Alarms by name: setting one again moves it, ringing takes it away."""
 
@@ -27,7 +34,9 @@ class Alarms:
     @property
     def next_due_ms(self) -> int | None:
         """When the first rings."""
-        return min((at_ms for at_ms, _ in self._set.values()), default=None)
+        if not self._set:
+            return None
+        return min([at_ms for at_ms, _ in self._set.values()])
 
     def due(self, now_ms: int) -> None:
         """Ring those whose time has come, the earliest first."""

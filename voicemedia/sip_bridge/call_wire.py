@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from voicemedia.errors import WireError
-from voicemedia.sip_bridge.alarms_wire import Alarms
+from voicemedia.sip_bridge.alarms_wire import Alarms, earlier
 from voicemedia.sip_bridge.body_wire import body_of
 from voicemedia.sip_bridge.caller_wire import NO_SESSION
 from voicemedia.sip_bridge.dialog_wire import Dialog
@@ -78,8 +78,7 @@ class Call:
     @property
     def next_due_ms(self) -> int | None:
         """When `due` has something to do."""
-        times = [at for at in (self.alarms.next_due_ms, self.session.next_due_ms) if at is not None]
-        return min(times, default=None)
+        return earlier(self.alarms.next_due_ms, self.session.next_due_ms)
 
     def due(self, now_ms: int) -> None:
         """Let time pass."""

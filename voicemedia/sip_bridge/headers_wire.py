@@ -38,9 +38,9 @@ View = TypeVar("View")
 
 _FOLD: Final = re.compile(r"[ \t]*\r\n[ \t]+")
 
-_KEYS: Final[dict[str, str]] = {}
+USUAL: Final[dict[str, str]] = {}
 "Names as they came -> their keys: peers spell the same few alike in every message."
-_KEYS_LIMIT: Final = 1024
+_USUAL_LIMIT: Final = 1024
 
 
 class Headers:
@@ -161,26 +161,21 @@ class Headers:
 def _first_of_each(fields: list[tuple[str, str]]) -> dict[str, int]:
     # Backwards, so that of several the first is what stays.
     numbers = range(len(fields) - 1, -1, -1)
-    return {_KEYS.get(name := fields[number][0]) or key_of(name): number for number in numbers}
+    return {USUAL.get(name := fields[number][0]) or key_of(name): number for number in numbers}
 
 
 def key_of(name: str) -> str:
     """Return the lower-case, long form of a name, and remember it."""
-    known = _KEYS.get(name)
+    known = USUAL.get(name)
     if known is not None:
         return known
     key = name.lower()
     key = COMPACT.get(key, key)
-    if len(_KEYS) >= _KEYS_LIMIT:
+    if len(USUAL) >= _USUAL_LIMIT:
         # Somebody makes names up.
-        _KEYS.clear()
-    _KEYS[name] = key
+        USUAL.clear()
+    USUAL[name] = key
     return key
-
-
-def is_usual(name: str) -> bool:
-    """Tell whether a name has been a header of an earlier message in just this spelling."""
-    return name in _KEYS
 
 
 def _unfold(value: str) -> str:

@@ -2,6 +2,7 @@
 
 import ipaddress
 from dataclasses import replace
+from functools import lru_cache
 
 from voicemedia.sip_bridge.flow_wire import Flow
 from voicemedia.sip_bridge.offer_wire import Agreement
@@ -27,8 +28,9 @@ def reachable(target: tuple[str, int], flow: Flow) -> tuple[str, int]:
     return flow.peer if hidden else target
 
 
+@lru_cache(maxsize=1024)
 def address_in(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """Return the address a host is; None for a name."""
+    """Return the address a host is; None for a name. Asked four times a call, for the same few."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:

@@ -3,6 +3,7 @@
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from itertools import count
 from typing import Any, Final
 
@@ -70,6 +71,7 @@ class SipPorts:
         self._listeners: list[Any] = []
         self._port = {"UDP": settings.port, "TCP": settings.port, "TLS": settings.tls_port}
         self._locals: dict[str, str] = {}
+        self._came_from = lru_cache(CONNECTIONS_LIMIT)(self.flow)
         self.names: dict[str, str] = {}
         "The name whose certificate a TLS server at an address must show (RFC 5922); none: the address itself."
 
@@ -171,7 +173,7 @@ class SipPorts:
             if error.kind != "empty":
                 self.ears.complain(error.kind)
             return
-        self.ears.take(message, Flow("UDP", self.local("UDP", host), source))
+        self.ears.take(message, self._came_from("UDP", source))
 
     def number(self, connection: "Connection") -> int:
         """Give a connection its number; 0 when there are too many."""

@@ -30,6 +30,8 @@ class Timing:
     "The longest time between repetitions."
     t4: int = 5000
     "How long a message can live in the network."
+    together: int = 1
+    "What only waits to be forgotten is forgotten at a multiple of this: a thousand at once cost one look at the clock."
 
     @property
     def patience(self) -> int:
@@ -67,6 +69,7 @@ class Broken:
 Output = Send | Pass | TimedOut | Broken
 
 _REPEATING: Final = (Event.A, Event.E, Event.G)
+_FORGETTING: Final = (Event.D, Event.I, Event.J, Event.K, Event.L, Event.M)
 _UDP_ONLY: Final = (Event.A, Event.D, Event.E, Event.G, Event.I, Event.J, Event.K)
 "Over reliable transports those that repeat never run and those that wait for stragglers are zero."
 
@@ -143,6 +146,8 @@ class Transaction:
             elif timer not in _REPEATING or not self.reliable:
                 self._interval_ms[timer] = self._length(timer)
                 self._timers[timer] = now_ms + self._interval_ms[timer]
+                if timer in _FORGETTING and self._interval_ms[timer]:
+                    self._timers[timer] += -self._timers[timer] % self.timing.together
         self._settle()
 
     def _length(self, timer: Event) -> int:

@@ -85,6 +85,7 @@ class TrunkCalls:
         self.plan = DialPlan(trunk.dial_prefixes, trunk.emergency, trunk.rewrite_called)
         self._callers = DialPlan((), emergency=False, rewrites=trunk.rewrite_caller)
         self._pace = Pace(trunk.calls_per_s)
+        self._codecs = tuple(CODECS[name.lower()] for name in trunk.codecs)
         self.live: dict[Call, TrunkCall] = {}
         self.succession = Succession(self)
         self._redialing = Redialing(self, ways.elsewhere)
@@ -206,7 +207,7 @@ class TrunkCalls:
         terms = Terms(
             self._ports.address(flow.peer[0]),
             pair.port,
-            tuple(CODECS[name.lower()] for name in trunk.codecs),
+            self._codecs,
             trunk.ptime_ms,
             voip_metrics=True,
             **self._srtp(flow),

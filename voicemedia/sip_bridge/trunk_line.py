@@ -7,17 +7,20 @@ from typing import Any, Final
 from voicemedia.config import Network, Trunk, networks
 from voicemedia.errors import Unable
 from voicemedia.interfaces import Goodbye
+from voicemedia.sip_bridge.alarms_wire import earlier
 from voicemedia.sip_bridge.desk import Desk
 from voicemedia.sip_bridge.dial_plan_wire import FORBIDDEN, Called
 from voicemedia.sip_bridge.digest_wire import Credentials
 from voicemedia.sip_bridge.flow_wire import Flow, Transmit
 from voicemedia.sip_bridge.session_timer_wire import SessionTerms
 from voicemedia.sip_bridge.sip_ports import Message, SipPorts
+from voicemedia.sip_bridge.transaction_wire import Timing
 from voicemedia.sip_bridge.trunk_calls import TrunkCalls, Ways
 from voicemedia.sip_bridge.trunk_server import TrunkServer
 from voicemedia.sip_bridge.uri_wire import Uri
 from voicemedia.sip_bridge.user_agent_wire import REFUSALS, Settings, UserAgent
 
+TOGETHER_MS: Final = 250
 HOSTS_LIMIT: Final = 1024
 "Addresses of which is remembered whether they are a peer's."
 
@@ -31,7 +34,7 @@ class TrunkLine:
         self.peers: tuple[Network, ...] = networks(trunk.peers)
         # Asked twice for each message; to read an address costs 15 us.
         self._is_peer = lru_cache(HOSTS_LIMIT)(self._look_up)
-        settings = Settings(session=SessionTerms(trunk.session_s))
+        settings = Settings(timing=Timing(together=TOGETHER_MS), session=SessionTerms(trunk.session_s))
         self.agent = UserAgent(lambda: desk.random(12).hex(), lambda: int.from_bytes(desk.random(4)) / 2**32, settings)
         if desk.secret is not None:
             self.agent.credentials = Credentials(trunk.user, desk.secret.reveal(), lambda: desk.random(8).hex())
@@ -139,8 +142,7 @@ class TrunkLine:
         self._arm()
 
     def _arm(self) -> None:
-        due = [part.next_due_ms for part in (self.agent, self.server)]
-        next_ms = min((at_ms for at_ms in due if at_ms is not None), default=None)
+        next_ms = earlier(self.agent.next_due_ms, self.server.next_due_ms)
         # A timer that is too early finds nothing to do and is set anew: much cheaper than moving it with each message.
         if next_ms is None or self._stopped or (self._timer_ms is not None and self._timer_ms <= next_ms):
             return

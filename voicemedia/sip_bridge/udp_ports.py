@@ -103,6 +103,4 @@ class UdpPorts:
         return PortPair(rtp, rtcp, port)
 
     def _socket(self) -> socket.socket:
-        udp = socket.socket(self._family, socket.SOCK_DGRAM)
-        udp.setblocking(False)
-        return udp
+        return socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)

@@ -10,6 +10,7 @@ from typing import Final
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.agenda_wire import Agenda
+from voicemedia.sip_bridge.alarms_wire import earlier
 from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.dialog_wire import DialogKey, key_of_request
 from voicemedia.sip_bridge.digest_wire import Credentials, realm_of, refused_realms
@@ -90,8 +91,7 @@ class UserAgent:
     @property
     def next_due_ms(self) -> int | None:
         """When `due` has something to do."""
-        times = [at for at in (self._transactions.next_due_ms, self._agenda.next_due_ms) if at is not None]
-        return min(times, default=None)
+        return earlier(self._transactions.next_due_ms, self._agenda.next_due_ms)
 
     def outputs(self) -> list[Output]:
         """Take what has to be sent and told, in order."""

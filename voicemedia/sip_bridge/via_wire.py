@@ -6,8 +6,7 @@ from functools import lru_cache
 from typing import Final, Self
 
 from voicemedia.errors import WireError
-from voicemedia.sip_bridge.grammar_wire import HOST, NO_PARAMS, SPACE, Params, split_outside
-from voicemedia.sip_bridge.uri_wire import split_host
+from voicemedia.sip_bridge.grammar_wire import HOST, NO_PARAMS, SPACE, Params, natural, split_outside
 
 MAGIC: Final = "z9hG4bK"
 "What the branch of an RFC 3261 element begins with."
@@ -40,15 +39,14 @@ class Via:
         """
         text = text.strip(SPACE)
         match = _SENT.match(text)
-        if match is None or match["protocol"].upper() != "SIP":
+        if match is None:
             raise WireError("bad_via", text[:80])
+        protocol, version, transport, host, digits = match.groups()
         rest = text[match.end() :]
-        if rest and rest[0] != ";":
+        if protocol.upper() != "SIP" or (rest and rest[0] != ";"):
             raise WireError("bad_via", text[:80])
-        host, port = match["host"], None
-        if match["port"] is not None:
-            host, port = split_host(f"{host}:{match['port']}")
-        return Via(match["transport"], host, port, Params.parse(rest[1:]) if rest else NO_PARAMS, match["version"])
+        port = None if digits is None else natural(digits, 65536, "bad_port")
+        return Via(transport, host, port, Params.parse(rest[1:]) if rest else NO_PARAMS, version)
 
     @staticmethod
     def parse_many(text: str) -> "list[Via]":
