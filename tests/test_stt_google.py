@@ -23,7 +23,7 @@ from voicemedia.stt import google
 from voicemedia.stt.failover import Place
 from voicemedia.stt.google import GoogleRecognizer, Options
 from voicemedia.stt.google_options import language_codes
-from voicemedia.stt.google_stream import MAX_AUDIO_BYTES, failure_of
+from voicemedia.stt.google_stream import MAX_AUDIO_BYTES, failure_of, first_request
 from voicemedia.stt.renewing import RenewingRecognizer
 from voicemedia.stt.stretches import Patience
 from voicemedia.threads import LoopThread, loop_thread
@@ -180,6 +180,9 @@ async def test_everything_that_can_be_set_reaches_google() -> None:
         assert (config.model, list(config.language_codes)) == ("chirp_3", ["de-DE", "fr-FR"])
         assert config.features.enable_word_time_offsets and config.features.profanity_filter
         assert not config.features.enable_automatic_punctuation
+        request = first_request(Options(), 16000, Expected(words=True))
+        asked = cs.StreamingRecognizeRequest.deserialize(request).streaming_config.config.features
+        assert asked.enable_word_time_offsets and asked.enable_word_confidence
         phrases = config.adaptation.phrase_sets[0].inline_phrase_set.phrases
         assert [(phrase.value, phrase.boost) for phrase in phrases] == [("ban", 7), ("bar bas", 7)]
         assert features.interim_results and features.enable_voice_activity_events

@@ -15,7 +15,7 @@ from tests.fake_processes import FakeProcess, FakeReactor
 from voicemedia.audio.pcm import lin2ulaw, ratecv, ulaw2lin
 from voicemedia.child import ALIVE, POOL
 from voicemedia.errors import ProviderError
-from voicemedia.interfaces import Expected, Recognition, Transcript
+from voicemedia.interfaces import Expected, Recognition, Transcript, Word
 from voicemedia.stt import pocketsphinx
 from voicemedia.stt.pocketsphinx import AHEAD_MS, PREROLL_MS, Options, PocketsphinxRecognizer
 from voicemedia.stt.pocketsphinx_wire import ORDERS, Answer, Endpoint, Guess, Leave, Listen, News, Onset, Sound, Took
@@ -107,11 +107,12 @@ def test_times_are_on_the_media_time_line() -> None:
     feed(recognition, 600)
     say(reactor.processes[0], Took(1, 800), Guess(1, "two"))
     recognition.endpoint()
-    say(reactor.processes[0], Answer(1, "two eggs", 0.9, 300, 950))
+    say(reactor.processes[0], Answer(1, "two eggs", 0.9, 300, 950, (("two", 300, 600), ("eggs", 600, 950))))
     interim, final = ears.all
     assert (interim.text, interim.final, interim.start_ms, interim.end_ms) == ("two", False, 4600, 5400)
     assert (final.text, final.final, final.confidence) == ("two eggs", True, 0.9)
     assert (final.start_ms, final.end_ms) == (4900, 5550)
+    assert final.words == (Word("two", 4900, 5200, 0.9), Word("eggs", 5200, 5550, 0.9))
 
 
 def test_sound_waits_here_when_the_child_does_not_keep_up() -> None:
@@ -276,6 +277,8 @@ def test_a_grammar_is_heard_through_the_telephone_and_other_speech_is_not_forced
         final = yield Call(recognizer, 8000, ROBOT).speak(robot)
         assert (final.text, final.confidence > 0.5) == ("go forward ten meters", True)
         assert 200 <= final.start_ms <= 900 and 2000 <= final.end_ms <= 3000
+        assert [word.text for word in final.words] == ["go", "forward", "ten", "meters"]
+        assert (final.words[0].start_ms, final.words[-1].end_ms) == (final.start_ms, final.end_ms)
         for name, text in (
             ("two_eggs", "i had two eggs and a slice of toast"),
             ("chicken_and_rice", "chicken and rice"),

@@ -210,6 +210,8 @@ class Expected:
     "How many keys make a turn; 0: as many as come before `#` or a pause."
     language: str = ""
     "Language of the speech (BCP 47, `auto`), where a recognizer can choose; empty: as it was."
+    words: bool = False
+    "Whether finals should carry the times of their words, where that has to be asked for."
 
 
 class Hearing(Protocol):

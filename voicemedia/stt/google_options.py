@@ -39,7 +39,7 @@ class Options(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     interims: bool = True
     "Whether guesses are given while the caller speaks."
     words: bool = False
-    "Whether words come with their times and confidence."
+    "Whether words come with their times and confidence even if nobody has asked for them."
     punctuation: bool = True
     profanity_filter: bool = False
     phrase_boost: Annotated[float, Meta(ge=0, le=20)] = 10.0

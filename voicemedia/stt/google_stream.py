@@ -84,8 +84,8 @@ def first_request(options: Options, rate_hz: int, expected: Expected) -> bytes:
         language_codes=language_codes(options, expected.language),
         features=cs.RecognitionFeatures(
             enable_automatic_punctuation=options.punctuation,
-            enable_word_time_offsets=options.words,
-            enable_word_confidence=options.words,
+            enable_word_time_offsets=options.words or expected.words,
+            enable_word_confidence=options.words or expected.words,
             profanity_filter=options.profanity_filter,
         ),
     )

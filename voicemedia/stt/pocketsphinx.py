@@ -16,7 +16,7 @@ from twisted.logger import Logger
 
 from voicemedia.children import Children, Program, Reactor, Seat
 from voicemedia.errors import ProviderError
-from voicemedia.interfaces import FRAME_MS, Expected, Hearing, Recognition, Recognizer, Transcript
+from voicemedia.interfaces import FRAME_MS, Expected, Hearing, Recognition, Recognizer, Transcript, Word
 from voicemedia.stt.jsgf import JsgfError, words
 from voicemedia.stt.pocketsphinx_wire import (
     NEWS,
@@ -342,7 +342,13 @@ class PocketsphinxRecognition:
         start_ms = utterance.start_ms + answer.start_ms
         end_ms = utterance.start_ms + (answer.end_ms or int(len(utterance.pcm) / self._bytes_per_ms))
         if self._hearing is not None:
-            self._hearing.heard(Transcript(answer.text, True, answer.confidence, start_ms, end_ms, LANGUAGE))
+            words = tuple(
+                Word(text, utterance.start_ms + begin_ms, utterance.start_ms + stop_ms, answer.confidence)
+                for text, begin_ms, stop_ms in answer.words
+            )
+            self._hearing.heard(
+                Transcript(answer.text, True, answer.confidence, start_ms, end_ms, LANGUAGE, words=words)
+            )
 
     def _silence(self) -> None:
         self._hearing = None

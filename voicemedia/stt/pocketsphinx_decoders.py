@@ -244,7 +244,9 @@ def _is_phone(segment: Any) -> bool:
 
 
 def _answer(utterance: int, text: str, confidence: float, said: list[Any]) -> Answer:
-    if not said:
+    words = tuple(
+        (VARIANT.sub("", each.word), each.start_frame * FRAME_MS, (each.end_frame + 1) * FRAME_MS) for each in said
+    )
+    if not words:
         return Answer(utterance, text, round(confidence, 3))
-    start_ms, end_ms = said[0].start_frame * FRAME_MS, (said[-1].end_frame + 1) * FRAME_MS
-    return Answer(utterance, text, round(confidence, 3), start_ms, end_ms)
+    return Answer(utterance, text, round(confidence, 3), words[0][1], words[-1][2], words)

@@ -75,6 +75,8 @@ class Answer(msgspec.Struct, frozen=True, tag=3, array_like=True):
     start_ms: int = 0
     "Where the words begin and end, counted from the first sound of the utterance."
     end_ms: int = 0
+    words: tuple[tuple[str, int, int], ...] = ()
+    "Each word with its begin and end in ms, counted likewise."
 
 
 class Trouble(msgspec.Struct, frozen=True, tag=4, array_like=True):

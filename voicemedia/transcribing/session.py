@@ -149,7 +149,7 @@ class Session:
             self._failed(error)
             return None
         self._ears.append(ear)
-        ear.recognition.expect(Expected(language=self.wish.language))
+        ear.recognition.expect(Expected(language=self.wish.language, words=self.wish.words))
         if self._endpointer.speaking:
             ear.recognition.onset()
         return ear
