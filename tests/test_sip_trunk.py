@@ -173,6 +173,23 @@ def test_the_same_invite_by_another_way_is_a_loop() -> None:
     assert net.ladder[-1] == "b>a 482 INVITE" and len(b.calls) == 2
 
 
+def test_an_invite_that_comes_by_another_way_after_the_answer_makes_no_second_call() -> None:
+    net = Net()
+    a, b = net.host("a", QUIET), net.host("b", QUIET)
+    answering(b)
+    call = a.dial("b")
+    invite = next(message for message in net.sent if isinstance(message, Request))
+    net.run(500)
+    assert call.up
+    request = Request(invite.headers.copy(), invite.body, invite.method, invite.uri)
+    request.headers.remove("via")
+    request.headers.put_first("Via", "SIP/2.0/UDP a.test:5060;branch=z9hG4bKother")
+    b.agent.receive(request, b.flow("a"), 510)
+    net.flush(b)
+    net.run(600)
+    assert net.ladder[-1] == "b>a 482 INVITE" and len(b.calls) == 1
+
+
 @pytest.mark.parametrize(
     ("early", "replaces", "status"),
     [(False, "nobody;to-tag=1;from-tag=2", 481), (True, "", 486), (False, "x", 400)],

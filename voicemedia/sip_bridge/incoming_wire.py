@@ -106,6 +106,11 @@ class IncomingCall(Call):
         else:
             super().hang_up(now_ms, reason)
 
+    def end(self, ended: Ended, keep: bool = False) -> None:
+        """Be over, also for who sends the INVITE by another way."""
+        super().end(ended, keep)
+        self.agent.ended(self)
+
     # --- inside ---
 
     def _response(self, status: int) -> Response:

@@ -84,7 +84,7 @@ class UserAgent:
         self._incoming: dict[ServerTransaction, IncomingCall] = {}
         "Calls not yet answered, by the transaction a CANCEL names."
         self._inviting: set[tuple[str, str | None, CSeq]] = set()
-        "(Call-ID, From tag, CSeq) of their INVITEs."
+        "(Call-ID, From tag, CSeq) of the INVITEs of calls that are not over."
 
     # --- what the owner calls ---
 
@@ -195,13 +195,17 @@ class UserAgent:
         """Send a response."""
         if self.settings.product and "server" not in response.headers:
             response.headers.add("Server", self.settings.product)
-        if response.status >= 200 and self._incoming.pop(transaction, None) is not None:
-            self._inviting.discard(_invitation(transaction.request))
+        if response.status >= 200:
+            self._incoming.pop(transaction, None)
         self._perform(self._transactions.respond(transaction, response, now_ms), now_ms)
 
     def tell(self, event: Event) -> None:
         """Tell the owner."""
         self._outputs.append(event)
+
+    def ended(self, call: IncomingCall) -> None:
+        """Take note that a call is over: its INVITE may come again."""
+        self._inviting.discard(_invitation(call.invite))
 
     def noted(self, call: Call) -> None:
         """Take note that a call's alarms may have changed."""
@@ -233,7 +237,6 @@ class UserAgent:
             elif isinstance(effect.output, Pass) and isinstance(effect.output.message, Request):
                 self._server(transaction, effect.output.message, now_ms)
             elif isinstance(effect.output, Broken) and transaction in self._incoming:
-                self._inviting.discard(_invitation(transaction.request))
                 self._incoming.pop(transaction).canceled(transaction.request, now_ms)
 
     def _client(self, transaction: ClientTransaction, effect: Effect, now_ms: int) -> None:
