@@ -12,7 +12,7 @@ from twisted.python.failure import Failure
 
 from tests.fake_stream import QUIET, SECOND, FakeService
 from tests.fakes import FakeRecognizer
-from tests.websocket_wires import BINARY, CLOSE, TEXT, Frame, Served, close, server_frames, text
+from tests.websocket_wires import BINARY, CLOSE, CONTINUATION, TEXT, Frame, Served, close, server_frames, text
 from voicemedia.config import Stream
 from voicemedia.metrics import Metrics
 from voicemedia.protocols.fast_websocket import FastWebSocketFactory, WebSocketLimits
@@ -27,7 +27,8 @@ class Client:
         self.metrics = Metrics()
         self.sockets: dict[StreamSocket, None] = {}
         service = Service(self.api.sessions, self.metrics, self.api.time_of_day, self.sockets)
-        factory = FastWebSocketFactory(lambda: StreamSocket(service), self.api.clock, WebSocketLimits())
+        self.limits = WebSocketLimits()
+        factory = FastWebSocketFactory(lambda: StreamSocket(service), self.api.clock, self.limits)
         path = f"/stt/stream?{urlencode(parameters)}".encode()
         self.served = Served(factory.buildProtocol(None), self.api.clock, path=path)
         head, _, rest = self.served.response.partition(b"\r\n\r\n")
@@ -39,6 +40,9 @@ class Client:
         if isinstance(payload, dict):
             return self._read(self.served.receive(text(json.dumps(payload))))
         return self._read(self.served.receive(bytes(Frame(BINARY, payload))))
+
+    def receive(self, octets: bytes) -> list[dict[str, Any]]:
+        return self._read(self.served.receive(octets))
 
     def say(self, words: str) -> list[dict[str, Any]]:
         return self._read(self.served.receive(text(words)))
@@ -91,6 +95,21 @@ def test_the_seeds_conversation() -> None:
     assert kinds(client.read()) == ["session_ended"]
     assert client.closed_with == 1000
     assert len(client.api.sessions) == 0
+
+
+@pytest.mark.parametrize("opcode", [BINARY, TEXT])
+def test_a_message_beyond_the_limit_is_skipped_and_the_session_lives(opcode: int) -> None:
+    client = Client()
+    over = client.limits.max_message_bytes + 1
+    first, rest = Frame(opcode, b" " * (over // 2), fin=False), Frame(CONTINUATION, b" " * over)
+    for message in (bytes(Frame(opcode, b" " * over)), bytes(first) + bytes(rest)):
+        (error,) = client.receive(message)
+        assert error["error_code"] == "audio_too_large"
+        assert client.closed_with is None
+    assert client.metrics.wire_errors["stt_stream", "too_long"] == 2
+    client.send(SECOND)
+    client.api.ear.say("still here")
+    assert client.read()[-1]["text"] == "still here"
 
 
 def test_a_pong_nobody_asked_for_is_no_error() -> None:

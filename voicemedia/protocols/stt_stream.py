@@ -57,6 +57,8 @@ class StreamSocket(FastWebSocketProtocol):
         "What the client wants, while no recognizer can serve."
         self._patience = WAIT_S
         self._paused = False
+        self._skipping = ""
+        "Why the message that is coming is not kept; empty: it is."
         self.is_gone: Deferred[None] = Deferred()
         "Fires when the connection is closed."
 
@@ -80,6 +82,22 @@ class StreamSocket(FastWebSocketProtocol):
         if asked.session_id and self._resume(asked):
             return
         self._begin(asked.wish)
+
+    def _max_message_size_exceeded(self, _size: int, _most: int, reason: str) -> None:
+        # Autobahn's hook, which would close the connection: one message too long is no reason to lose a session.
+        self._skipping = reason
+
+    def onMessageFrameData(self, payload: bytes) -> None:
+        if not self._skipping:
+            super().onMessageFrameData(payload)
+
+    def onMessageEnd(self) -> None:
+        if not self._skipping:
+            return super().onMessageEnd()
+        reason, self._skipping, self.message_data = self._skipping, "", []
+        self._service.metrics.wire_error(CARRIER, "too_long")
+        if self._session is not None:
+            self._session.trouble("audio_too_large", reason)
 
     def text_received(self, payload: bytes) -> None:
         """Take one text message."""
