@@ -232,6 +232,16 @@ def test_another_rate_in_the_same_session_is_422() -> None:
     assert (asking.status, asking.body["code"]) == (422, "unsupported_sample_rate")
 
 
+def test_a_chunk_waits_for_words_half_as_long_as_it_sounds() -> None:
+    api = Api()
+    for chunk, wait_s in ((SECOND[:6400], 0.1), (SECOND, 0.5), (SECOND * 4, 0.5), (b"", 0.0)):
+        asking = api.post(chunk, session_id="s")
+        api.api.clock.advance(wait_s - 0.01 if wait_s else 0)
+        assert asking.answered is (wait_s == 0)
+        api.api.clock.advance(0.02)
+        assert asking.answered
+
+
 def test_a_wav_file_in_pieces_is_one_file() -> None:
     api = Api()
     file = wav(SECOND, 8000)

@@ -511,6 +511,7 @@ def test_the_wish_is_bent_to_what_there_is() -> None:
     chosen, troubles = choose(Wish("fr"))
     assert chosen == Wish("en-US", "local")
     assert [trouble.code for trouble in troubles] == ["unsupported_language"]
+    assert choose(Wish("en", "CLOUD")) == (Wish("en", "cloud"), [])
     # Nothing is to be found out of one language.
     assert choose(Wish("auto")) == (Wish("en-US", "local"), [])
     assert choose(Wish("auto", "cloud")) == (Wish("auto", "cloud"), [])
@@ -523,6 +524,13 @@ def test_the_wish_is_bent_to_what_there_is() -> None:
     chosen, troubles = choose(Wish())
     assert chosen is None
     assert [trouble.message for trouble in troubles] == ["local cannot serve: no model; cloud cannot serve: bad key"]
+
+
+def test_of_many_languages_a_few_are_named() -> None:
+    ears = FakeRecognizer()
+    vars(ears)["languages"] = ("en", "fr", "de", "it", "es", "pt", "nl", "auto")
+    _, (trouble,) = FakeService(recognizers={"cloud": ears}).sessions.choose(Wish("ja"))
+    assert trouble.message == "cloud does not hear ja, but hears en, fr, de, it, es and 2 others"
 
 
 def test_the_counts_tell_of_every_provider() -> None:

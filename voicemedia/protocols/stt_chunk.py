@@ -29,8 +29,8 @@ from voicemedia.transcribing.sessions import Key, Sessions
 from voicemedia.transcribing.sound import Sound
 
 PATH: Final = "/stt/stream-chunk"
-LOOK_S: Final = 0.25
-"How long a chunk that is not the last one waits for words."
+LOOK_S: Final = 0.5
+"How long a chunk that is not the last one waits for words at most."
 FIELD_BYTES: Final = 1024
 "Of a form field that is no sound."
 FIELDS: Final = 20
@@ -177,13 +177,16 @@ class Answering:
         self._patience: IDelayedCall | None = None
         self._begun = self._answered = False
 
-    def look(self) -> None:
-        """Wait a moment for words: more chunks are to come."""
+    def look(self, chunk_s: float) -> None:
+        """Wait a moment for words, for more chunks are to come: who sends one after the other keeps up with the time.
+
+        :param chunk_s: length of this one.
+        """
         self._begun = True
         if self._heard is not None or self._session.over is not None:
             self._finish()
         else:
-            self._patience = self._reactor.callLater(LOOK_S, self._finish)
+            self._patience = self._reactor.callLater(min(LOOK_S, chunk_s / 2), self._finish)
 
     def take(self, number: int, event: Event, *, replayed: bool) -> None:
         """Keep what will be answered (`Reader`)."""
@@ -284,7 +287,7 @@ class ChunkPage(Resource):
         if form.final or alone:
             session.end()
         else:
-            answering.look()
+            answering.look(len(pcm) / session.wish.rate_hz / 2)
 
     def _find(self, session_id: str, peer: str) -> Session | None:
         """Find the session of a chunk.

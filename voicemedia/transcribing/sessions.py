@@ -16,6 +16,8 @@ from voicemedia.transcribing.setting import Provided, Setting
 from voicemedia.transcribing.tally import Tally
 
 RETRY_AFTER_S: Final = 5
+NAMED: Final = 5
+"So many languages are named to a client that asked for none of them."
 TOMBSTONES: Final = 1000
 "Sessions that are over and still known by name."
 
@@ -71,6 +73,8 @@ class Sessions:
         now_s = self._setting.time_of_day()
         troubles = []
         name = wish.provider
+        if name not in self._recognizers and name.lower() in self._recognizers:
+            name = name.lower()
         if name and (reason := self._unusable(name)):
             troubles.append(Trouble("provider_unavailable", reason, now_s))
             name = ""
@@ -85,7 +89,7 @@ class Sessions:
         # Nothing is to be found out of one language.
         if language != wish.language and not (wish.language == "auto" and len(spoken) == 1):
             does = "find out the language" if wish.language == "auto" else f"hear {wish.language}"
-            message = f"{name} does not {does}, but hears {', '.join(each for each in spoken if each != 'auto')}"
+            message = f"{name} does not {does}, but hears {_listed(spoken)}"
             troubles.append(Trouble("unsupported_language", message, now_s))
         return replace(wish, provider=name, language=language), troubles
 
@@ -205,6 +209,13 @@ class Sessions:
                 for name, provided in self._recognizers.items()
             },
         }
+
+
+def _listed(spoken: tuple[str, ...]) -> str:
+    """Name a few languages, and count the others."""
+    named = [each for each in spoken if each != "auto"]
+    others = len(named) - NAMED
+    return ", ".join(named[:NAMED]) + (f" and {others} others" if others > 0 else "")
 
 
 def _speaks(spoken: tuple[str, ...], language: str) -> bool:
