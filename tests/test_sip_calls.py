@@ -1,8 +1,10 @@
 """Calls come and go between two user agents on a fake network: what is on the wire, what the owners are told."""
 
+import re
+
 import pytest
 
-from tests.sip_net import QUIET, Host, Net, answering, ended, first, pair, up
+from tests.sip_net import QUIET, Host, Net, Weather, answering, ended, first, pair, up
 from voicemedia.sip_bridge.call_wire import CallState
 from voicemedia.sip_bridge.flow_wire import (
     Ended,
@@ -33,6 +35,19 @@ def test_a_call_rings_is_answered_and_hung_up() -> None:
     assert (ended(a), ended(b)) == ((False, 200, 16), (True, 200, 16))
     net.run(60_000)
     assert not a.agent.dialogs and not b.agent.dialogs and a.agent.next_due_ms is b.agent.next_due_ms is None
+
+
+def test_a_callee_without_a_contact_is_reached_where_the_call_went() -> None:
+    net, a, b = pair()
+    answering(b)
+    net.weather = Weather(
+        mangle=lambda raw: re.sub(rb"\r\nContact:[^\r]*", b"", raw) if raw.startswith(b"SIP/2.0") else raw
+    )
+    call = a.dial("b")
+    net.run(200)
+    assert call.up and b.calls[0].up
+    net.do(lambda: call.hang_up(net.now_ms))
+    assert ended(b) == (True, 200, 16) and net.ladder[-2:] == ["a>b BYE", "b>a 200 BYE"]
 
 
 def test_silence_gets_a_100_after_200_ms() -> None:

@@ -64,7 +64,8 @@ class Dialog:
             response.headers.one("to"),
             request.sender.tag or "",
             response.recipient.tag or "",
-            response.contact.uri,
+            # Who answers must give a Contact; who does not is still best reached where the call went.
+            response.contact.uri if "contact" in response.headers else Uri.parse(request.uri),
             _routes(response)[::-1],
             local_seq=request.cseq.number,
             caller=True,
