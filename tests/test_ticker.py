@@ -104,6 +104,16 @@ def test_a_stall_leaves_everybody_at_his_place_in_the_20_ms(bench: Bench, stall_
         assert min((ticked.ticks[-1] - place) % 20, (place - ticked.ticks[-1]) % 20) <= 1
 
 
+@pytest.mark.parametrize("step_ms", [30, 50, 100, 200, 500])
+def test_everybody_is_swept_each_second_by_a_reactor_that_stalls_all_the_time(bench: Bench, step_ms: int) -> None:
+    four = [Ticked() for _ in range(4)]
+    for ticked in four:
+        bench.ticker.join(ticked)
+    bench.pass_ms(30_000, step_ms)
+    for ticked in four:
+        assert len(ticked.sweeps) == pytest.approx(30, abs=1)
+
+
 def test_who_joins_in_a_tick_does_not_make_the_clock_run_twice(bench: Bench) -> None:
     second = Ticked()
     first = Ticked(lambda: bench.ticker.join(second))

@@ -100,6 +100,9 @@ class Ticker:
         missed = int(late_ms / SLOT_MS)
         self._due_s += missed * SLOT_MS / 1000
         passed_over = max(0, missed + 1 - SLOTS)
+        for number in range(self._next_slot, self._next_slot + min(passed_over, SECOND_SLOTS)):
+            # Who always stalls at the same time would be swept by nobody.
+            self._sweep(number % SECOND_SLOTS, self.now_ms())
         self._next_slot = (self._next_slot + passed_over) % SECOND_SLOTS
         for _ in range(missed + 1 - passed_over):
             self._run_slot(self._next_slot)
@@ -112,6 +115,9 @@ class Ticker:
                 self._hurried.pop(look, None)
         for ticking in tuple(slot):
             ticking.tick(now_ms)
+        self._sweep(number, now_ms)
+
+    def _sweep(self, number: int, now_ms: int) -> None:
         if number < SLOTS:
-            for ticking in tuple(slot):
+            for ticking in tuple(self._slots[number]):
                 ticking.sweep(now_ms)
