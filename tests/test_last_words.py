@@ -126,3 +126,16 @@ def test_on_the_floor_of_a_caller_who_has_gone_nothing_can_be_done(stage: Stage)
     failed: list[Failure] = []
     stage.mind.floors[-1].transfer("+91").addErrback(failed.append)
     assert isinstance(failed[0].value, Unable)
+
+
+def test_an_answer_that_nobody_waits_for_any_more_is_canceled_before_the_agent_hears_the_end(stage: Stage) -> None:
+    canceled: list[str] = []
+    stage.mind.answers = [Deferred(lambda _answer: canceled.append(stage.mind.events[-1]))]
+    stage.call.gone(Goodbye.CALLER_HUNG_UP)
+    stage.ears.say("two eggs")
+    stage.pass_ms(20)
+    assert stage.last_words is not None
+    stage.last_words.end()
+    assert canceled == ["asked two eggs/"]
+    assert stage.mind.events[-1] == "over caller_hung_up"
+    assert stage.over == 1

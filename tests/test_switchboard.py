@@ -151,6 +151,20 @@ def test_peers_that_do_not_answer_the_close_do_not_hold_up_the_end() -> None:
     assert house.reactor.getDelayedCalls() == []
 
 
+def test_an_answer_to_last_words_that_does_not_come_ends_with_the_server() -> None:
+    silent = {"silent": {"provider": "tests.faulty_provider", "fails": "silence"}}
+    house = House(Route("/talk", agent="silent", stt="none", tts="none"), agents=silent, limits=Limits(drain_s=2))
+    peer = house.call("/talk")
+    peer.event("dtmf", {"digit": "4"})
+    peer.stop()
+    stopped = stop(house)
+    house.pass_ms(5_000, 50)
+    assert not done(stopped)
+    house.pass_ms(2_000, 50)
+    assert done(stopped)
+    assert house.ended() == {"caller_hung_up": 1}
+
+
 def test_sockets_without_a_stream_are_closed_by_the_stop_too() -> None:
     house = House()
     peer = house.connect()

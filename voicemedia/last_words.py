@@ -78,6 +78,8 @@ class LastWords:
         if self._over:
             return
         self._over = True
+        if self._answer is not None:
+            self._answer.cancel()
         call = self._call
         if call.recognition is not None:
             call.recognition.close()

@@ -90,6 +90,11 @@ class Live:
         """End the call without another word, because the server stops."""
         self._leg.hang_up(Goodbye.DRAINED)
 
+    def give_up(self) -> None:
+        """Wait for nothing more of a caller who has gone, because the server stops."""
+        if self.last_words is not None:
+            self.last_words.end()
+
     def tick(self, now_ms: int) -> None:
         """Pass the tick on."""
         try:
@@ -239,8 +244,8 @@ class Switchboard:
         """The leg has gone; the call is over with its last words."""
         if live.last_words is None:
             now_ms = self._ticker.now_ms()
-            live.last_words = last = LastWords(live.call, why, now_ms, lambda why: self._over(live, why))
-            last.tick(now_ms)
+            live.last_words = LastWords(live.call, why, now_ms, lambda why: self._over(live, why))
+            live.tick(now_ms)
 
     def _over(self, live: Live, why: Goodbye) -> None:
         call = live.call
@@ -308,7 +313,8 @@ class Switchboard:
             act(live)
 
     def _give_up(self, empty: Deferred[None]) -> None:
-        """Somebody's leg did not say `gone` in time."""
+        """Somebody's leg did not say `gone` in time, or the last words of somebody have no answer yet."""
+        self._everybody(Live.give_up)
         if empty in self._empty:
             self._empty.remove(empty)
             self.log.warn("{calls} calls did not end in time", calls=len(self))
