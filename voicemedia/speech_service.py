@@ -1,14 +1,11 @@
 """Builds speech to text as a service: its sessions, and the two doors to them, `WS /stt/stream` and HTTP."""
 
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 from twisted.internet.defer import Deferred
-from twisted.logger import Logger
 from twisted.web.resource import IResource
 
 from voicemedia import config as configuration
@@ -25,6 +22,7 @@ from voicemedia.protocols.websocket_resource import FastWebSocketResource
 from voicemedia.recognizers import Recognizers
 from voicemedia.transcribing.sessions import Sessions
 from voicemedia.transcribing.setting import Setting
+from voicemedia.transcribing.summaries import Summaries
 
 HIGH_WATER_BYTES: Final = 8192
 "A transcript is worth little when it is late: a client that does not read is noticed early."
@@ -35,8 +33,6 @@ class SpeechService:
 
     :param troubles: why a provider cannot serve, by its key such as `stt.google`; empty when it can.
     """
-
-    log = Logger()
 
     def __init__(
         self,
@@ -98,7 +94,8 @@ class SpeechService:
         """Make sessions; the first of the recognizers named is the default one."""
         # A stream of the provider's that ends, fails or stalls in the middle of a session costs no word.
         by_name = {name: self._recognizers.of_session(path, name) for name in names}
-        setting = Setting(stream, self._endpointer, self._clock, self._reactor.seconds, self._keep_summary)
+        keep_summary = Summaries(stream.summaries).keep
+        setting = Setting(stream, self._endpointer, self._clock, self._reactor.seconds, keep_summary)
         return Sessions(by_name, lambda name: self._troubles().get(f"stt.{name}", ""), setting)
 
     def _door(self, path: str, metrics: Metrics) -> Door:
@@ -116,16 +113,6 @@ class SpeechService:
             # A stream has no line that clicks when it is taken up: a word may stand at its very beginning.
             ignore_first_ms=0,
         )
-
-    def _keep_summary(self, summary: dict[str, Any]) -> None:
-        folder = self._config.stream.summaries
-        if not folder:
-            return
-        file = Path(folder) / f"{summary['session']['session_id'].replace(':', '_')}.json"
-        try:
-            file.write_text(json.dumps(summary, indent=2, ensure_ascii=False))
-        except OSError as error:
-            self.log.error("{file}: the summary cannot be written: {reason}", file=str(file), reason=error.strerror)
 
 
 def offered(config: Config, providers: Mapping[tuple[str, str], Provider]) -> list[str]:
