@@ -2,9 +2,10 @@
 
     python -m benchmarks.rtp [--quick] [--output FILE]
 
-The server has a core of its own, the load another; rtpengine in userspace forwards the same load beside it, if it is
-installed (Debian: rtpengine-daemon). A pair is a packet in and a packet out, through the complete path: reading,
-parsing, latching, statistics, jitter buffer, decoding, encoding and sending in its slot.
+The server has a core of its own, the load another. Beside it rtpengine in userspace forwards the same load, if it is
+installed (Debian: rtpengine-daemon), and a process that only receives and sends shows what is left when nothing is done
+with a packet. A pair is one in and one out, through the complete path: reading, parsing, latching, statistics, jitter
+buffer, decoding, encoding and sending in its slot.
 """
 
 import argparse
@@ -163,6 +164,7 @@ def measure(core: int, seconds: float, runs: int, scale: float) -> dict[str, Fin
         "few": lambda: plain("G.711", few, core, seconds),
         "late": lambda: plain("G.711", half, core, seconds),
         "g711": lambda: plain("G.711", many, core, seconds),
+        "bare": lambda: plain("Python that receives and sends, and nothing else", many, core, seconds, "--bare"),
         "rtpengine": lambda: beside(many, core, seconds),
         "srtp": lambda: plain("G.711, SRTP (AES-CM, SHA-1 80)", half, core, seconds, "--srtp"),
         "agent": lambda: plain("whole calls, agent `echo`, voice detection", few, core, seconds, "--agent"),

@@ -6,8 +6,10 @@ Prints the ports of the legs, and serves until its standard input is closed.
 import argparse
 import json
 import os
+import socket
 import sys
 from collections import deque
+from functools import partial
 from typing import Any
 
 from twisted.internet import reactor as twisted_reactor
@@ -59,6 +61,11 @@ class Mirror:
     def gone(self, why: Goodbye) -> None: ...
 
 
+def send_back(udp: socket.socket, datagram: bytes, source: tuple[Any, ...], now_ms: int) -> None:
+    """Do what the kernel and an interpreter cannot do without."""
+    udp.sendto(datagram, source)
+
+
 class Input(Protocol):
     """Ends the process with its standard input."""
 
@@ -82,6 +89,7 @@ def main() -> None:
     parser.add_argument("--streams", type=int, required=True)
     parser.add_argument("--peer", type=int, required=True, help="port everything comes from and goes to")
     parser.add_argument("--srtp", action="store_true")
+    parser.add_argument("--bare", action="store_true", help="no legs: what comes goes back, read by the same hub")
     parser.add_argument("--agent", action="store_true", help="whole calls: voice detection and the agent echo")
     parser.add_argument("--core", type=int)
     args = parser.parse_args()
@@ -103,6 +111,10 @@ def main() -> None:
     ports = []
     for number in range(args.streams):
         pair = desk.room.ports.lend()
+        ports.append(pair.port)
+        if args.bare:
+            desk.room.hub.add(pair.rtp, partial(send_back, pair.rtp))
+            continue
         caller = Caller(f"call-{number}", "sip", 8000, desk.route)
         leg = RtpLeg(caller, pair, desk.room, lambda host: True, lambda why: None)
         leg.agree(agreement(args.peer, pair.port, srtp=args.srtp))
@@ -112,7 +124,6 @@ def main() -> None:
             mirror = Mirror(leg)
             leg.begin(mirror)
             desk.join(mirror)
-        ports.append(pair.port)
     tune_garbage_collector()
     print(json.dumps(ports), flush=True)
     StandardIO(Input())

@@ -50,7 +50,6 @@ class RtpLeg:
         "_agreement",
         "_events",
         "_frame_bytes",
-        "_heard_ms",
         "_hurried",
         "_keys",
         "_late",
@@ -86,7 +85,7 @@ class RtpLeg:
         hang_up: Callable[[Goodbye], None],
     ) -> None:
         self.caller, self.lead_ms = caller, LEAD_MS
-        self.last_message_ms = self._heard_ms = room.clock()
+        self.last_message_ms = room.clock()
         self._pair, self._room, self.hang_up = pair, room, hang_up
         self._link = RtpLink(pair, room.metrics, room.identity, known, self._handshake_failed)
         self.listener: Listener | None = None
@@ -138,7 +137,7 @@ class RtpLeg:
             self._quality.sent_hz = agreement.codec.clock_hz
         self._sender.sending = agreement.sending and agreement.address not in ("0.0.0.0", "::")
         # Who comes back from hold gets the whole time anew.
-        self._heard_ms = self.last_message_ms = now_ms
+        self.last_message_ms = now_ms
 
     def _choose_rate(self, codec: Codec) -> None:
         """Take the rate of the first codec for the whole call, whatever is agreed on later."""
@@ -227,7 +226,7 @@ class RtpLeg:
         """Take a packet with the header that was expected."""
         if len(datagram) == run.length:
             run.take(now_ms)
-            self.last_message_ms = self._heard_ms = now_ms
+            self.last_message_ms = now_ms
             self._receiver.go_on(datagram[12:])
         else:
             self._receive(read_rtp(datagram), source, now_ms)
@@ -240,7 +239,7 @@ class RtpLeg:
             raise WireError("unknown_payload_type")
         if source != self._link.believed:
             self._link.believe(packet, (source[0], source[1]), now_ms)
-        self.last_message_ms = self._heard_ms = now_ms
+        self.last_message_ms = now_ms
         if self.listener is None:
             return
         if codec is not None:
@@ -306,7 +305,7 @@ class RtpLeg:
             self._quality.take_rtcp(datagram, now_ms)
             if self._receiver.quiet:
                 # Who is silent on purpose may be so for long; its reports show that it is there.
-                self._heard_ms = self.last_message_ms = now_ms
+                self.last_message_ms = now_ms
 
     def _bug(self) -> None:
         self.log.failure("call {call}: lost to a bug", call=self.caller.call_id)
@@ -361,8 +360,8 @@ class RtpLeg:
         """Give up a peer that has been silent for too long, and may not be."""
         agreement = self._agreement
         if agreement is None or agreement.held or not agreement.receiving:
-            self._heard_ms = self.last_message_ms = now_ms
-        elif now_ms - self._heard_ms > self._room.no_rtp_ms:
+            self.last_message_ms = now_ms
+        elif now_ms - self.last_message_ms > self._room.no_rtp_ms:
             self.hang_up(Goodbye.PEER_VANISHED)
 
     def _report(self, now_ms: int) -> None:

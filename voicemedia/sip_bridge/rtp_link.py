@@ -125,14 +125,14 @@ class RtpLink:
 
     def send(self, packets: list[bytes]) -> None:
         """Send RTP."""
-        latch = self._latch
-        if latch is None:
-            return
+        target = self.believed
+        if target is None:
+            if self._latch is None:
+                return
+            target = self._latch.target
         self._metrics.frames_out += len(packets)
         if self._secured:
             packets = [wire for packet in packets if (wire := self.security.protect(packet)) is not None]
-        # Once somebody is believed, it is also whom the latch is on.
-        target = self.believed or latch.target
         for packet in packets:
             self._send_to(self._rtp, packet, target)
 

@@ -39,7 +39,7 @@ class Security:
         self._sdes: tuple[Crypto, Crypto] | None = None
         self._terms: tuple[Dtls, bool] | None = None
         self._sessions: list[DtlsSession] = []
-        self._protections: list[Protection | None] = [None, None]
+        self._protections: tuple[Protection | None, Protection | None] = (None, None)
         self._early: deque[tuple[int, bytes]] = deque(maxlen=EARLY)
 
     def agree(self, agreement: Agreement, now_ms: int) -> None:
@@ -49,14 +49,14 @@ class Security:
         sdes = (ours, theirs) if ours is not None and theirs is not None else None
         if sdes != self._sdes:
             self._sdes = sdes
-            self._protections = [Protection(*sdes)] * 2 if sdes else [None, None]
+            self._protections = (Protection(*sdes),) * 2 if sdes else (None, None)
         terms = (dtls, agreement.rtcp_mux) if dtls is not None else None
         if terms == self._terms:
             return
         self._terms, self._sessions = terms, []
         if sdes is None:
             # The keys of the last handshake were for what was agreed on then, and for reports just as for sound.
-            self._protections = [None, None]
+            self._protections = None, None
         if dtls is not None and self._identity is not None:
             ports = 1 if agreement.rtcp_mux else 2
             self._sessions = [DtlsSession(self._identity, dtls, now_ms) for _ in range(ports)]
@@ -120,4 +120,5 @@ class Security:
             session = self._sessions[port]
             session.receive(datagram)
             if session.keys is not None and self._protections[port] is None:
-                self._protections[port] = Protection(*session.keys)
+                made, (sound, reports) = Protection(*session.keys), self._protections
+                self._protections = (sound, made) if port else (made, reports)
