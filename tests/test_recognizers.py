@@ -53,6 +53,7 @@ def test_the_next_recognizer_hears_what_the_first_refused() -> None:
     read = both.read()
     assert read["first"]["failures"] == {"unauthenticated": 1}
     assert read["first"]["breaker"] == "API key not valid"
+    assert both.left_alone() == {"stt.first": "API key not valid", "stt.second": ""}
     # 600 ms of words and as much silence, at a cent a second.
     assert read["second"]["cost_usd"] == pytest.approx(0.012)
 

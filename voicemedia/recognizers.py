@@ -50,6 +50,10 @@ class Recognizers:
         """Return what each recognizer has done and cost, calls and sessions together."""
         return {name: place.read() for name, place in self.places.items()}
 
+    def left_alone(self) -> dict[str, str]:
+        """Say of each recognizer, by its key such as `stt.google`, why it is not asked for a while; empty: it is."""
+        return {f"stt.{name}": place.breaker.trouble for name, place in self.places.items()}
+
     def costs(self) -> dict[str, dict[str, dict[str, float]]]:
         """Return what each recognizer has cost, by the way in: a route's path, the streaming API's, `grpc`."""
         return {path: account.read() for path, account in self._accounts.items()}

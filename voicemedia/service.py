@@ -92,7 +92,7 @@ class MediaServer(MultiService):
         )
         self.metrics.live_sessions = self._live_sessions
         self.metrics.segments = self.gateways.sessions.segments
-        world = World(self.switchboard, self.metrics, self.troubles, self._transcribing, self._recognizers)
+        world = World(self.switchboard, self.metrics, self._ailments, self._transcribing, self._recognizers)
         self.browsers = BrowserService(
             config,
             reactor,
@@ -223,6 +223,11 @@ class MediaServer(MultiService):
         if self.recorder is not None:
             troubles["recording"] = self.recorder.trouble
         return troubles | (self.sip.troubles() if self.sip else {})
+
+    def _ailments(self) -> dict[str, str]:
+        """Add to the troubles which recognizers are left alone for a while, because they have failed."""
+        left_alone = self._recognizers.left_alone()
+        return {name: trouble or left_alone.get(name, "") for name, trouble in self.troubles().items()}
 
     # --- opening ---
 
