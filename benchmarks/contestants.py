@@ -18,7 +18,7 @@ CHECKOUT: Final = HERE.parent
 PEERS_VENV: Final = HERE / ".venv-peers"
 CONSTRAINTS: Final = HERE / "peers-constraints.txt"
 REQUIREMENTS: Final = (
-    "autobahn", "fastapi", "pipecat-ai[websocket]", "twisted", "uvicorn", "uvloop", "websockets",
+    "aiosipua[rtp]", "autobahn", "fastapi", "pipecat-ai[websocket]", "twisted", "uvicorn", "uvloop", "websockets",
 )  # fmt: skip
 "What the peers import themselves; the constraints say which versions, of these and of all they need."
 

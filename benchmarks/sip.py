@@ -4,8 +4,8 @@
 
 SIPp (Debian: sip-tester) calls the server with its own scenario `uac`: INVITE, 100, 200, ACK, BYE, 200. The server is a
 process of its own, pinned to the first core; its trunk leads to the agent `echo`, so that a call is a whole one: ports
-for its sound, negotiation, leg, conversation, metrics, the lines in the log, the record in the history. SIPp's own
-`uas`, in C++ and without any of that, is measured beside it in the same run.
+for its sound, negotiation, leg, conversation, metrics, the lines in the log, the record in the history. Beside it, in
+the same run: SIPp's own `uas`, in C++ and without any of that, and aiosipua, whose calls have a session of aiortp.
 """
 
 import argparse
@@ -26,9 +26,11 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.bars import Bar, at_most, bar_table, replace_section
+from benchmarks.contestants import PEERS_VENV, Unavailable, set_up_peers
 from benchmarks.precedence import precedence
 from voicemedia.callers.process_use import read_use
 
+PYTHON_PEER: Final = "0.7.1"
 HERE: Final = Path(__file__).parent.parent
 RUNS: Final = 3
 BUSY: Final = 4
@@ -138,6 +140,20 @@ def sipp_uas(folder: Path) -> Iterator[Callee]:
         process.wait(10)
 
 
+@contextmanager
+def aiosipua(folder: Path) -> Iterator[Callee]:
+    """Start the Python peer."""
+    # Its assertions do not hold on Python 3.11.
+    command = [str(PEERS_VENV / "bin" / "python"), "-O", str(HERE / "benchmarks" / "peers" / "aiosipua_echo.py")]
+    with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:
+        try:
+            pin(process.pid, 0)
+            assert process.stdout is not None
+            yield Callee(process, int(process.stdout.readline()))
+        finally:
+            process.kill()
+
+
 def call(callee: Callee, folder: Path, calls: int, rate: int) -> Outcome:
     """Let SIPp place calls, and wait until all are over."""
     before = read_use(callee.process.pid).cpu_ms
@@ -183,6 +199,8 @@ class Findings:
     busy_us: list[float]
     "The same at four times the rate."
     peer_us: list[float]
+    python_us: list[float]
+    "The peer in Python."
     held: Outcome
     left: Left
     load_1m: float
@@ -191,11 +209,14 @@ class Findings:
 
 def measure(args: argparse.Namespace, folder: Path) -> Findings:
     """Run everything; takes some minutes."""
-    costs, busy, peers, load_1m = [], [], [], os.getloadavg()[0]
+    costs, busy, peers, pythons, load_1m = [], [], [], [], os.getloadavg()[0]
     for number in range(RUNS):
         _tell(f"run {number + 1} of {RUNS}: {args.calls} calls")
         with sipp_uas(folder) as peer:
             peers.append(call(peer, folder, args.calls, args.rate).cpu_us)
+        with aiosipua(folder) as peer:
+            call(peer, folder, 100, 50)
+            pythons.append(call(peer, folder, args.calls, args.rate).cpu_us)
         with ours(folder) as server:
             call(server, folder, 100, 50)
             costs.append(call(server, folder, args.calls, args.rate).cpu_us)
@@ -207,12 +228,13 @@ def measure(args: argparse.Namespace, folder: Path) -> Findings:
         _tell(f"{args.many} calls")
         # As many a second as before: transactions live on for 32 s, and their room is kept for the next.
         left = left_by(server, folder, args.many, args.rate)
-    return Findings(costs, busy, peers, held, left, load_1m)
+    return Findings(costs, busy, peers, pythons, held, left, load_1m)
 
 
 def page(found: Findings, args: argparse.Namespace) -> str:
     """Write the section."""
-    ours_us, busy_us, peer_us = (sorted(runs)[RUNS // 2] for runs in (found.costs_us, found.busy_us, found.peer_us))
+    measured = (found.costs_us, found.busy_us, found.peer_us, found.python_us)
+    ours_us, busy_us, peer_us, python_us = (sorted(runs)[RUNS // 2] for runs in measured)
     lines = [
         "# SIP signalling",
         "",
@@ -223,6 +245,7 @@ def page(found: Findings, args: argparse.Namespace) -> str:
         "|---|---|---|",
         f"| voicemedia, the whole call: ports, leg, agent, log, history | {ours_us:.0f} | {_runs(found.costs_us)} |",
         f"| the same, {args.rate * BUSY} calls a second | {busy_us:.0f} | {_runs(found.busy_us)} |",
+        f"| aiosipua {PYTHON_PEER}: dialog, session of aiortp | {python_us:.0f} | {_runs(found.python_us)} |",
         f"| SIPp `uas`, signalling only, C++ | {peer_us:.0f} | {_runs(found.peer_us)} |",
         "",
         *bar_table(bars(found, args)),
@@ -269,6 +292,11 @@ def main(arguments: list[str]) -> int:
     args = parse(arguments)
     if shutil.which("sipp") is None:
         _tell("python -m benchmarks.sip needs SIPp: sudo apt-get install sip-tester")
+        return 2
+    try:
+        set_up_peers(_tell)
+    except Unavailable as error:
+        _tell(f"aiosipua {error}")
         return 2
     with precedence(), tempfile.TemporaryDirectory(prefix="benchmark.") as folder:
         found = measure(args, Path(folder))
