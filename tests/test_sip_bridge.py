@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.in_reactor import in_reactor
-from tests.sip_house import ECHO, PCMA_SILENCE, Socket, Telephone, bridge_of, pause, reactor, serving, until
+from tests.sip_house import ECHO, PCMA_SILENCE, Socket, Telephone, bridge_of, header, pause, reactor, serving, until
 from voicemedia.audio.g711 import encode_alaw
 from voicemedia.config import Trunk
 from voicemedia.service import MediaServer
@@ -78,6 +78,19 @@ async def test_a_call_is_answered_hears_and_is_heard_to_the_bit() -> None:
         await until(lambda: not bridge_of(server).lines[0].calls.live)
         assert server.switchboard.ended_by == {"caller_hung_up": 1}
         assert bridge_of(server).rtp_ports.lent == 0
+
+
+@in_reactor
+async def test_a_server_of_both_families_meets_an_ipv4_caller_with_ipv4_addresses() -> None:
+    async with serving(host="::") as server, phone(server) as caller:
+        answer = await caller.call()
+        assert "\r\nc=IN IP4 127.0.0.1\r\n" in answer
+        assert header(answer, "Contact") == f"<sip:127.0.0.1:{bridge_of(server).ports.port}>"
+        assert header(answer, "Via").endswith(f"rport={caller.port};received=127.0.0.1")
+        said = tone(40)
+        await caller.talk(said)
+        await until(lambda: came_back(said, caller.sound))
+        assert {source[0] for source in caller.sound.sources} == {"127.0.0.1"}
 
 
 @in_reactor

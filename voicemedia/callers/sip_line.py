@@ -244,7 +244,7 @@ class SipLine:
         if wish.codec == "opus" and (lack := libopus.missing()):
             raise ConfigError(f"--codec opus: {lack}")
         self._ports.open()
-        self._pair = self._rtp.lend()
+        self._pair = self._rtp.lend(uri.host)
         self._hub.add(self._pair.rtp, self._heard)
         host = await self._reactor.resolve(uri.host.strip("[]"))
         peer = host, uri.port or (5061 if wish.transport == "TLS" else 5060)

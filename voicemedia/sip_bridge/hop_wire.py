@@ -37,6 +37,11 @@ def address_in(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | Non
         return None
 
 
+def plain(host: str) -> str:
+    """Return an address as everybody writes it: to a socket of both families, those of IPv4 are `::ffff:192.0.2.1`."""
+    return host.removeprefix("::ffff:") if "." in host else host
+
+
 def numbered(agreement: Agreement, peer: str) -> Agreement:
     """Put the signalling peer in the place of names: a socket would look them up at each packet, and all calls wait.
 

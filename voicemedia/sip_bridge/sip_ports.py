@@ -18,7 +18,7 @@ from voicemedia.config import Sip
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.flow_wire import Flow, Transmit
 from voicemedia.sip_bridge.framing_wire import PONG, Ping, Stream, read_datagram
-from voicemedia.sip_bridge.hop_wire import address_in, reachable, target_of, transport_of
+from voicemedia.sip_bridge.hop_wire import address_in, plain, reachable, target_of, transport_of
 from voicemedia.sip_bridge.rate_wire import RateLimit
 from voicemedia.sip_bridge.sip_socket import SipSocket
 from voicemedia.sip_bridge.sip_wire import Request, Response
@@ -282,7 +282,7 @@ class Connection(Protocol):
         assert self.transport is not None
         ports, peer = self._ports, self.transport.getPeer()
         # Who was reached by a name is known by its address.
-        source: tuple[str, int] = (peer.host, peer.port)  # type: ignore[attr-defined]
+        source: tuple[str, int] = (plain(peer.host), peer.port)  # type: ignore[attr-defined]
         if not self._number:
             self.peer = source
             self._number = ports.number(self) if ports.admits(source[0]) else 0

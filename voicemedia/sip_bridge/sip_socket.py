@@ -14,6 +14,7 @@ from twisted.internet.interfaces import IReadDescriptor
 from twisted.logger import Logger
 from zope.interface import implementer
 
+from voicemedia.sip_bridge.hop_wire import plain
 from voicemedia.sip_bridge.icmp_wire import branch_quoted, unreachable
 
 Address = tuple[str, int]
@@ -81,6 +82,8 @@ class SipSocket:
         """
         if self._socket is None:
             return
+        if self._socket.family == socket.AF_INET6 and ":" not in target[0]:
+            target = f"::ffff:{target[0]}", target[1]
         try:
             self._socket.sendto(datagram, target)
         except OSError:
@@ -106,7 +109,7 @@ class SipSocket:
                 return
             read += len(datagram) or 1
             try:
-                self._take(datagram, source[:2])
+                self._take(datagram, (plain(source[0]), source[1]))
             except Exception:
                 # Whatever it is, the port of all trunks goes on reading.
                 self.log.failure("a bug in the reading of SIP")
@@ -120,7 +123,7 @@ class SipSocket:
             branch = branch_quoted(quote)
             if branch and any(unreachable(note) for *_, note in notes):
                 # In its own turn: who is sending now is not to be told in the middle of it.
-                self._reactor.callLater(0, self._refused, target[:2], branch)
+                self._reactor.callLater(0, self._refused, (plain(target[0]), target[1]), branch)
 
     def connectionLost(self, reason: object) -> None:
         """The reactor has given us up, as it does at its end."""
@@ -132,9 +135,9 @@ class SipSocket:
 
 def _prepare(udp: socket.socket) -> None:
     udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, BUFFER)
+    # A socket of IPv6 may serve both.
     udp.setsockopt(socket.IPPROTO_IP, IP_RECVERR, 1)
+    udp.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, MARKED)
     if udp.family == socket.AF_INET6:
         udp.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVERR, 1)
         udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, MARKED)
-    else:
-        udp.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, MARKED)

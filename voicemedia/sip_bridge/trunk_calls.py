@@ -139,7 +139,7 @@ class TrunkCalls:
             self.succession.replaced(self.live[replaced], sip)
             return
         try:
-            pair = self._room()
+            pair = self._room(sip.flow)
         except CallRefused as refusal:
             self._refuse(sip, refusal)
             return
@@ -165,14 +165,14 @@ class TrunkCalls:
         if not self._pace.admits(self.now_ms):
             raise CallRefused(f"full: calls_per_s = {self.trunk.calls_per_s} of trunk {self.trunk.name}", 1)
 
-    def _room(self) -> PortPair:
-        """Find room for one more call.
+    def _room(self, flow: Flow) -> PortPair:
+        """Find room for one more call, with whom a flow leads to.
 
         :raises CallRefused: there is none.
         """
         self.admit()
         try:
-            return self.desk.room.ports.lend()
+            return self.desk.room.ports.lend(flow.peer[0])
         except NoPorts:
             raise CallRefused("no port for the sound is free", 5) from None
 
@@ -239,7 +239,7 @@ class TrunkCalls:
         uri, flow = self._ways.to(called)
         ours, headers = self._ours(order.caller), headers_to_send(order.headers)
         try:
-            pair = self._room()
+            pair = self._room(flow)
         except CallRefused as refusal:
             raise Unable(refusal.reason, 503) from None
         call_id = self.desk.random(12).hex()

@@ -32,24 +32,26 @@ class NoPorts(Exception):
 class UdpPorts:
     """Lends port pairs out of a range, the one rested longest first.
 
+    :param host: to bind; `::` is all addresses of both families.
     :param first: 0 lets the system choose.
     :param clock: now, in ms.
     """
 
     def __init__(self, host: str, first: int, last: int, clock: Callable[[], int]) -> None:
         self._host, self._clock = host, clock
-        self._family = socket.AF_INET6 if ":" in host else socket.AF_INET
         self._any = not first
         self._free: deque[tuple[int, int]] = deque((port, 0) for port in range(first + first % 2, last, 2) if first)
         "(port, when it may be lent again)."
         self.lent = 0
 
-    def lend(self) -> PortPair:
-        """Open a pair.
+    def lend(self, peer: str) -> PortPair:
+        """Open a pair for sound from and to a peer.
 
         :raises NoPorts: none is free.
         """
-        pair = self._open_any() if self._any else self._open_next()
+        # What comes from an IPv4 address to a socket of both families seems to come from another one.
+        host = "0.0.0.0" if self._host == "::" and ":" not in peer else self._host
+        pair = self._open_any(host) if self._any else self._open_next(host)
         self.lent += 1
         return pair
 
@@ -61,46 +63,48 @@ class UdpPorts:
         if not self._any:
             self._free.append((pair.port, self._clock() + REST_MS))
 
-    def _open_next(self) -> PortPair:
+    def _open_next(self, host: str) -> PortPair:
         now_ms = self._clock()
         for _ in range(len(self._free)):
             port, rested_ms = self._free[0]
             if rested_ms > now_ms:
                 break
             self._free.popleft()
-            pair = self._open(port)
+            pair = self._open(host, port)
             if pair is not None:
                 return pair
             # Somebody else has it.
             self._free.append((port, now_ms + REST_MS))
         raise NoPorts
 
-    def _open_any(self) -> PortPair:
+    def _open_any(self, host: str) -> PortPair:
         for _ in range(TRIES):
-            with self._socket() as probe:
-                probe.bind((self._host, 0))
+            with _socket(host) as probe:
+                probe.bind((host, 0))
                 port = probe.getsockname()[1]
-            pair = self._open(port - port % 2)
+            pair = self._open(host, port - port % 2)
             if pair is not None:
                 return pair
         raise NoPorts
 
-    def _open(self, port: int) -> PortPair | None:
-        rtp, rtcp = self._socket(), self._socket()
+    def _open(self, host: str, port: int) -> PortPair | None:
+        rtp, rtcp = _socket(host), _socket(host)
         try:
-            rtp.bind((self._host, port))
-            rtcp.bind((self._host, port + 1))
+            rtp.bind((host, port))
+            rtcp.bind((host, port + 1))
         except OSError:
             rtp.close()
             rtcp.close()
             return None
         for udp in (rtp, rtcp):
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            if self._family == socket.AF_INET6:
+            if udp.family == socket.AF_INET6:
                 udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, EXPEDITED)
             else:
                 udp.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, EXPEDITED)
         return PortPair(rtp, rtcp, port)
 
-    def _socket(self) -> socket.socket:
-        return socket.socket(self._family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
+
+def _socket(host: str) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    return socket.socket(family, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK)
