@@ -58,7 +58,7 @@ class Call:
         self.state = CallState.STARTING
         self.alarms = Alarms()
         self.session = Session(self)
-        self.session_id = hashlib.sha256(agent.token().encode()).hexdigest()[:32]
+        self.session_id = hashlib.blake2b(agent.token().encode(), digest_size=16).hexdigest()
         self.peer_session_id = NO_SESSION
         self._goodbye: Reason | None = None
         "We hang up as soon as the ACK is here."

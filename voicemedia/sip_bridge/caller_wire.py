@@ -91,8 +91,6 @@ def _uuid(text: str) -> str:
 
 
 def _addresses(message: Message, key: str) -> list[Address]:
-    if key not in message.headers:
-        return []
     try:
         return message.addresses(key)
     except WireError:

@@ -108,9 +108,9 @@ class Headers:
 
         :raises WireError: as `one` and `parse` do.
         """
-        if key not in self._views:
-            self._views[key] = parse(self.one(key))
-        found: View = self._views[key]
+        found: View | None = self._views.get(key)
+        if found is None:
+            found = self._views[key] = parse(self.one(key))
         return found
 
     def tokens(self, key: str) -> list[str]:
@@ -122,7 +122,9 @@ class Headers:
 
     def add(self, name: str, value: str) -> None:
         """Put a field of ours at the end."""
-        self.extend([(name, _one_line(value))])
+        self._first.setdefault(key_of(name), len(self.fields))
+        self.fields.append((name, _one_line(value)))
+        self._views.clear()
 
     def extend(self, fields: Iterable[tuple[str, str]]) -> None:
         """Put fields of another message at the end, untouched."""

@@ -214,8 +214,7 @@ class Negotiation:
             if found is None:
                 continue
             line, agreement = found
-            self._layout = [other.refused() for other in offer.media]
-            self._layout[place] = line
+            self._layout = [line if other is media else other.refused() for other in offer.media]
             self._ours = place
             return self._describe(self._layout, offer.first("t") or "0 0"), self._agree(agreement)
         return None

@@ -7,6 +7,7 @@ can we read its body and it our answer.
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from operator import attrgetter
 from typing import Final
 
 from voicemedia.errors import WireError
@@ -111,11 +112,11 @@ def _version(request: Request, _: Abilities) -> Refusal | None:
 
 
 _VIEWS: Final[tuple[tuple[str, Callable[[Request], object]], ...]] = (
-    ("Via", lambda request: request.vias),
-    ("CSeq", lambda request: request.cseq),
-    ("Call-ID", lambda request: request.call_id),
-    ("From", lambda request: request.sender),
-    ("To", lambda request: request.recipient),
+    ("Via", attrgetter("vias")),
+    ("CSeq", attrgetter("cseq")),
+    ("Call-ID", attrgetter("call_id")),
+    ("From", attrgetter("sender")),
+    ("To", attrgetter("recipient")),
     ("Max-Forwards", lambda request: "max-forwards" in request.headers and request.headers.one("max-forwards")),
     ("Contact", lambda request: request.method != "INVITE" or "contact" not in request.headers or request.contact),
     ("Record-Route", lambda request: "record-route" in request.headers and request.addresses("record-route")),

@@ -148,6 +148,8 @@ class Message:
 
     def addresses(self, key: str) -> list[Address]:
         """Return all addresses of a list header: `route`, `record-route`, `p-asserted-identity`, `diversion`."""
+        if key not in self.headers:
+            return []
         pieces = [piece for value in self.headers.all(key) if value for piece in split_outside(value, ",")]
         if len(pieces) > ADDRESSES_LIMIT:
             raise WireError("too_many_addresses", key)
