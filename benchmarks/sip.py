@@ -39,6 +39,7 @@ COST_US: Final = 700.0
 GROWTH_MB: Final = 8.0
 "Of resident memory, that many calls may leave."
 START_S: Final = 60.0
+IDLE_S: Final = 5
 CONFIG: Final = """
 routes = []
 [server]
@@ -174,6 +175,13 @@ def call(callee: Callee, folder: Path, calls: int, rate: int) -> Outcome:
     return Outcome(done, calls - done if failed + done < calls else failed, used * 1000 / calls)
 
 
+def idle(callee: Callee) -> float:
+    """Return what a callee takes that has no calls, in ms of CPU a second."""
+    before = read_use(callee.process.pid).cpu_ms
+    time.sleep(IDLE_S)
+    return (read_use(callee.process.pid).cpu_ms - before) / IDLE_S
+
+
 @dataclass(frozen=True, slots=True)
 class Left:
     """What many calls have left behind."""
@@ -201,6 +209,8 @@ class Findings:
     peer_us: list[float]
     python_us: list[float]
     "The peer in Python."
+    idle_ms: list[float]
+    "A second without calls."
     held: Outcome
     left: Left
     load_1m: float
@@ -209,7 +219,7 @@ class Findings:
 
 def measure(args: argparse.Namespace, folder: Path) -> Findings:
     """Run everything; takes some minutes."""
-    costs, busy, peers, pythons, load_1m = [], [], [], [], os.getloadavg()[0]
+    costs, busy, peers, pythons, idles, load_1m = [], [], [], [], [], os.getloadavg()[0]
     for number in range(RUNS):
         _tell(f"run {number + 1} of {RUNS}: {args.calls} calls")
         with sipp_uas(folder) as peer:
@@ -219,6 +229,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Findings:
             pythons.append(call(peer, folder, args.calls, args.rate).cpu_us)
         with ours(folder) as server:
             call(server, folder, 100, 50)
+            idles.append(idle(server))
             costs.append(call(server, folder, args.calls, args.rate).cpu_us)
             # Between two of a hundred calls a second other work takes our caches; between two of four hundred, less.
             busy.append(call(server, folder, args.calls, args.rate * BUSY).cpu_us)
@@ -228,7 +239,7 @@ def measure(args: argparse.Namespace, folder: Path) -> Findings:
         _tell(f"{args.many} calls")
         # As many a second as before: transactions live on for 32 s, and their room is kept for the next.
         left = left_by(server, folder, args.many, args.rate)
-    return Findings(costs, busy, peers, pythons, held, left, load_1m)
+    return Findings(costs, busy, peers, pythons, idles, held, left, load_1m)
 
 
 def page(found: Findings, args: argparse.Namespace) -> str:
@@ -240,6 +251,7 @@ def page(found: Findings, args: argparse.Namespace) -> str:
         "",
         f"Measured by `python -m benchmarks.sip` on {datetime.date.today().isoformat()}: SIPp's `uac`,",
         f"{args.rate} calls a second, {RUNS} runs of {args.calls} calls, one core, load {found.load_1m:.1f} before.",
+        f"Without calls the server takes {sorted(found.idle_ms)[RUNS // 2]:.2f} ms of CPU a second.",
         "",
         "| callee | CPU for a call, us (median) | runs |",
         "|---|---|---|",
