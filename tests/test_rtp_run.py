@@ -7,21 +7,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from voicemedia.audio.g711 import decode_alaw, decode_mulaw
 from voicemedia.config import Jitter
 from voicemedia.interfaces import Caller, Goodbye
 from voicemedia.metrics import Metrics
-from voicemedia.sip_bridge.codec_wire import CODECS
+from voicemedia.sip_bridge.codec_wire import CODECS, Codec
 from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.quality_wire import Quality
 from voicemedia.sip_bridge.room import Room
-from voicemedia.sip_bridge.rtcp_wire import Reception
+from voicemedia.sip_bridge.rtcp_wire import Block, Reception, Report, read_rtcp
 from voicemedia.sip_bridge.rtp_leg import RtpLeg
 from voicemedia.sip_bridge.rtp_receiver_wire import RtpReceiver
-from voicemedia.sip_bridge.rtp_wire import Packet, read_rtp
+from voicemedia.sip_bridge.rtp_wire import Packet, is_rtcp, read_rtp
 from voicemedia.sip_bridge.run_wire import Run
 from voicemedia.sip_bridge.udp_ports import PortPair
 
 PEER: Final = ("192.0.2.1", 4000)
+PEER_6: Final = ("2001:db8::1", 4000, 0, 0)
 PCMA, KEY, NOISE = 8, 101, 13
 TICKS = 160
 
@@ -82,7 +84,12 @@ class Hub:
 class Nothing:
     """A socket, and the ports it comes from."""
 
-    def sendto(self, packet: bytes, target: object) -> None: ...
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def sendto(self, packet: bytes, target: object) -> None:
+        self.sent.append(packet)
+
     def take_back(self, pair: PortPair) -> None: ...
 
 
@@ -107,9 +114,11 @@ class Ear:
 class Bench:
     """One leg, and beside it what every packet on its own would come to."""
 
-    def __init__(self) -> None:
+    def __init__(self, peer: tuple[Any, ...] = PEER) -> None:
+        self.peer = peer
         self.now_ms, self.hurried = 1000, list[Callable[[int], bool]]()
-        hub, nothing, pcma = Hub(), Nothing(), CODECS["pcma"]
+        hub, nothing, self.pcma = Hub(), Nothing(), CODECS["pcma"]
+        self.sent = nothing.sent
         room: Any = Room(
             Jitter(),
             Metrics(),
@@ -121,18 +130,20 @@ class Bench:
         )
         pair = PortPair(nothing, nothing, 4000)  # type: ignore[arg-type]
         self.leg = RtpLeg(Caller("c", "sip", 8000, "/"), pair, room, lambda host: True, lambda why: None)
-        both = ((PCMA, pcma),)
-        self.leg.agree(Agreement(*PEER, PEER, pcma, PCMA, both, None, ((KEY, 8000),), 20))
+        self.agree((PCMA, self.pcma))
         self.ear = Ear()
         self.leg.begin(self.ear)
         self.take = hub.takes[0]
         self.frames: list[tuple[bytes, bool]] = []
         self.receiver = RtpReceiver((20, 120), lambda frame, concealed: self.frames.append((frame, concealed)))
-        self.receiver.agree(dict(both))
         self.quality = Quality(1, "c")
 
+    def agree(self, *receive: tuple[int, Codec]) -> None:
+        address = self.peer[0], self.peer[1]
+        self.leg.agree(Agreement(*address, address, self.pcma, PCMA, receive, None, ((KEY, 8000),), 20))
+
     def came(self, datagram: bytes) -> None:
-        self.take(datagram, PEER, self.now_ms)
+        self.take(datagram, self.peer, self.now_ms)
         packet = read_rtp(datagram)
         codec = self.receiver.codecs.get(packet.payload_type)
         if codec is not None:
@@ -202,13 +213,14 @@ EVENTS: Final[dict[str, Callable[[int], list[bytes]]]] = {
 
 
 @given(
+    st.sampled_from((PEER, PEER_6)),
     st.integers(0, 65535),
     st.lists(st.tuples(st.integers(1, 12), st.sampled_from(sorted(EVENTS)), st.sampled_from((20, 20, 1200)))),
 )
 def test_a_leg_hears_and_counts_what_packet_after_packet_would_be(
-    number: int, stretches: list[tuple[int, str, int]]
+    peer: tuple[Any, ...], number: int, stretches: list[tuple[int, str, int]]
 ) -> None:
-    bench = Bench()
+    bench = Bench(peer)
     for straight, event, wait_ms in stretches:
         for _ in range(straight):
             bench.came(sound(number).encode())
@@ -228,6 +240,48 @@ def test_a_long_call_is_counted_whole_over_its_wraps_and_reports() -> None:
         bench.wait(20)
     bench.compare()
     assert bench.leg.totals()["packets_in"] == 1200 and bench.leg.totals()["lost"] == 0
+
+
+def test_a_leg_whose_peer_is_heard_evenly_from_now_on_loses_nothing() -> None:
+    bench = Bench()
+    for number in range(60):
+        if number == 20:
+            bench.leg.play_evenly(True)
+            bench.receiver.play_evenly(True)
+        bench.came(sound(number).encode())
+        bench.wait(20)
+    bench.compare()
+    assert bench.leg.totals()["packets_in"] == 60
+
+
+def test_a_payload_type_that_means_something_else_from_now_on_is_decoded_so() -> None:
+    bench = Bench()
+    for number in range(20):
+        if number in (0, 10):
+            bench.agree((97, CODECS["pcma" if number == 0 else "pcmu"]))
+        bench.take(sound(number)._replace(payload_type=97).encode(), PEER, bench.now_ms)
+        bench.wait(20)
+    decoded = [(decode_alaw if number < 10 else decode_mulaw)(sound(number).payload) for number in range(20)]
+    assert [pcm for pcm, _ in bench.ear.frames] == decoded
+
+
+def test_reports_know_what_has_come_in_a_run() -> None:
+    bench = Bench()
+    highest: list[tuple[int, int]] = []
+    for number in range(1000):
+        bench.came(sound(number).encode())
+        bench.wait(20)
+        highest += [(number, block.highest) for block in blocks(bench.sent)]
+    bench.leg.ended(Goodbye.CALLER_HUNG_UP)
+    highest += [(999, block.highest) for block in blocks(bench.sent)]
+    assert len(highest) >= 3 and all(number == told for number, told in highest)
+
+
+def blocks(sent: list[bytes]) -> list[Block]:
+    """Take the report blocks out of what was sent."""
+    reports = [part for packet in sent if is_rtcp(packet) for part in read_rtcp(packet) if isinstance(part, Report)]
+    sent.clear()
+    return [block for report in reports for block in report.blocks]
 
 
 def test_keys_are_no_loss() -> None:

@@ -238,7 +238,7 @@ class RtpLeg:
         if codec is None and kind not in self._events and kind != COMFORT_NOISE:
             raise WireError("unknown_payload_type")
         if source != self._link.believed:
-            self._link.believe(packet, (source[0], source[1]), now_ms)
+            self._link.believe(packet, source, now_ms)
         self.last_message_ms = now_ms
         if self.listener is None:
             return

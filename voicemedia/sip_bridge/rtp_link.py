@@ -6,7 +6,7 @@ from typing import Any, Final
 from voicemedia.errors import WireError
 from voicemedia.metrics import Metrics
 from voicemedia.sip_bridge.dtls_wire import Identity
-from voicemedia.sip_bridge.latch_wire import Address, Latch
+from voicemedia.sip_bridge.latch_wire import Latch
 from voicemedia.sip_bridge.offer_wire import Agreement
 from voicemedia.sip_bridge.rtp_wire import Packet
 from voicemedia.sip_bridge.security_wire import RTCP, RTP, Security
@@ -49,7 +49,7 @@ class RtpLink:
         self.known, self._failed = known, failed
         self._agreement: Agreement | None = None
         self._latch: Latch | None = None
-        self.believed: Address | None = None
+        self.believed: tuple[Any, ...] | None = None
         self._secured = False
         self.security = Security(identity)
 
@@ -68,23 +68,22 @@ class RtpLink:
     def close(self, last_report: bytes) -> None:
         """Send a last report; then believe nobody and send nothing any more."""
         self.send_rtcp(last_report)
-        self.known, self._failed, self._latch = _stranger, untold, None
+        self.known, self._failed, self._latch, self.believed = _stranger, untold, None, None
 
     # --- who speaks ---
 
-    def believe(self, packet: Packet, source: Address, now_ms: int) -> None:
-        """Take note of where sound comes from.
+    def believe(self, packet: Packet, source: tuple[Any, ...], now_ms: int) -> None:
+        """Take note of where sound comes from; of IPv6 a source has more than host and port.
 
         :raises WireError: `rtp_from_elsewhere`.
         """
-        latch = self._latch
+        latch, address = self._latch, (source[0], source[1])
         if latch is not None and self._secured:
-            latch.trust(source)
-            self.believed = source
-        elif latch is None or not latch.admits(source, packet.ssrc, now_ms):
+            latch.trust(address)
+        elif latch is None or not latch.admits(address, packet.ssrc, now_ms):
             raise WireError("rtp_from_elsewhere")
-        elif latch.latched:
-            self.believed = latch.target
+        if latch.latched and address == latch.target:
+            self.believed = source
 
     def unprotect(self, datagram: bytes) -> bytes:
         """Return the packet of sound that a datagram holds.
@@ -151,7 +150,7 @@ class RtpLink:
         else:
             self._send_to(self._rtcp, wire, (latch.target[0], latch.target[1] + 1))
 
-    def _send_to(self, udp: Any, packet: bytes, target: Address) -> None:
+    def _send_to(self, udp: Any, packet: bytes, target: tuple[Any, ...]) -> None:
         try:
             udp.sendto(packet, target)
         except (OSError, OverflowError):

@@ -66,21 +66,21 @@ class Security:
 
     # --- packets ---
 
-    def protect(self, packet: bytes, port: int = RTP, *, rtcp: bool = False) -> bytes | None:
+    def protect(self, packet: bytes, port: int = RTP, rtcp: bool = False) -> bytes | None:
         """Return a packet as it may leave; None while there are no keys."""
         protection = self._protections[port]
         if protection is not None:
-            return protection.protect(packet, rtcp=rtcp)
+            return protection.protect(packet, rtcp)
         return None if self.required else packet
 
-    def unprotect(self, packet: bytes, port: int = RTP, *, rtcp: bool = False) -> bytes:
+    def unprotect(self, packet: bytes, port: int = RTP, rtcp: bool = False) -> bytes:
         """Return what a packet holds.
 
         :raises WireError: `srtp_refused`; `srtp_without_keys` before the handshake is done.
         """
         protection = self._protections[port]
         if protection is not None:
-            return protection.unprotect(packet, rtcp=rtcp)
+            return protection.unprotect(packet, rtcp)
         if self.required:
             raise WireError("srtp_without_keys")
         return packet

@@ -18,6 +18,8 @@ _TAGS: Final = {"AES_CM_128_HMAC_SHA1_80": 10, "AES_CM_128_HMAC_SHA1_32": 4}
 "Bytes of the tag behind the key identifier; in AEAD suites the identifier comes last."
 _RTCP_TAG: Final = 10
 
+_PROTECT: Final = lib.srtp_protect, lib.srtp_protect_rtcp
+_UNPROTECT: Final = lib.srtp_unprotect, lib.srtp_unprotect_rtcp
 _LONGEST: Final = 2048
 "Bytes of a packet."
 _PLACE: Final = ffi.new("char[]", _LONGEST + 256)
@@ -38,18 +40,18 @@ class Protection:
         self._sessions = Session(_policy(ours, inbound=False)), Session(_policy(theirs, inbound=True))
         self._out, self._in = (session._srtp[0] for session in self._sessions)
 
-    def protect(self, packet: bytes, *, rtcp: bool = False) -> bytes:
+    def protect(self, packet: bytes, rtcp: bool = False) -> bytes:
         """Encrypt and sign a packet of ours."""
-        return _apply(lib.srtp_protect_rtcp if rtcp else lib.srtp_protect, self._out, packet)
+        return _apply(_PROTECT[rtcp], self._out, packet)
 
-    def unprotect(self, packet: bytes, *, rtcp: bool = False) -> bytes:
+    def unprotect(self, packet: bytes, rtcp: bool = False) -> bytes:
         """Check and decrypt a packet.
 
         :raises WireError: `srtp_refused`: it was forged, replayed, or made with another key.
         """
         if self._marked:
             packet = _without(self._theirs, packet, _RTCP_TAG if rtcp else 0)
-        return _apply(lib.srtp_unprotect_rtcp if rtcp else lib.srtp_unprotect, self._in, packet)
+        return _apply(_UNPROTECT[rtcp], self._in, packet)
 
 
 def _apply(function: Any, context: Any, packet: bytes) -> bytes:
