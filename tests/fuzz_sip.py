@@ -29,6 +29,7 @@ from voicemedia.sip_bridge.refer_wire import Transfer
 from voicemedia.sip_bridge.sdp_wire import Session
 from voicemedia.sip_bridge.session_timer_wire import wanted
 from voicemedia.sip_bridge.sip_wire import Request, Response
+from voicemedia.sip_bridge.transactions_wire import server_key
 
 HERE = Path(__file__).parent
 PIECES = [
@@ -47,7 +48,16 @@ PIECES = [
         b"inline:",
         b"a=crypto:",
     ),
-    *(b"m=audio 9 RTP/AVP 0\r\n", b"Digest ", b"Content-Length: 3\r\n", b"Via: ", b"To: ", b"v=0\r\n", b"IN IP6 ::1"),
+    *(
+        b"m=audio 9 RTP/AVP 0\r\n",
+        b"Digest ",
+        b"Content-Length: 3\r\n",
+        b"Via: ",
+        b"Accept: ",
+        b"To: ",
+        b"v=0\r\n",
+        b"IN IP6 ::1",
+    ),
 ]
 
 
@@ -61,6 +71,15 @@ def offered() -> Negotiation:
     ours = Negotiation(TERMS, 1, bytes)
     ours.offer()
     return ours
+
+
+def judged(request: Request) -> None:
+    """Judge a request, as a user agent does: whatever is wrong with it, this says so and raises nothing."""
+    try:
+        if refusal(request) is None:
+            server_key(request)
+    except WireError as error:
+        raise AssertionError(f"neither refused nor taken: {error}") from error
 
 
 def corpus() -> list[bytes]:
@@ -117,7 +136,7 @@ def views(message: Request | Response) -> Iterator[Callable[[], object]]:
     if isinstance(message, Request):
         yield lambda: Dialog.answering(message, "t").request("BYE").encode()
         yield lambda: Transfer.parse(message)
-        yield lambda: refusal(message)
+        yield lambda: judged(message)
         yield lambda: message.answer(400, to_tag="t").encode()
     else:
         yield lambda: bad_response(message)

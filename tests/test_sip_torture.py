@@ -137,6 +137,7 @@ def invite(head: str, body: bytes = b"") -> Request:
         ("Accept: application/sdp;level=1", None),
         ("Accept: */*", None),
         ("Accept: text/plain, image/gif", 406),
+        ('Accept: text/plain, "', None),
         ("Require: 100rel, TIMER", None),
         ("Require: precondition", 420),
         ("Max-Forwards: 0", None),
@@ -157,6 +158,16 @@ def test_an_oversized_body_gets_413_and_an_overlong_uri_414() -> None:
     request.uri = "sip:" + "a" * 3000 + "@b"
     long = refusal(request)
     assert long and long.status == 414
+
+
+@pytest.mark.parametrize("via", [None, "", ","])
+def test_a_request_without_a_way_back_goes_no_further(via: str | None) -> None:
+    request = invite("")
+    request.headers.remove("via")
+    if via is not None:
+        request.headers.put_first("Via", via)
+    refused = refusal(request)
+    assert refused and refused.kind in ("missing_via", "bad_via")
 
 
 def test_a_broken_ack_is_never_answered() -> None:

@@ -112,7 +112,7 @@ def _version(request: Request, _: Abilities) -> Refusal | None:
 
 
 _VIEWS: Final[tuple[tuple[str, Callable[[Request], object]], ...]] = (
-    ("Via", attrgetter("vias")),
+    ("Via", lambda request: request.vias or request.via),
     ("CSeq", attrgetter("cseq")),
     ("Call-ID", attrgetter("call_id")),
     ("From", attrgetter("sender")),
@@ -200,7 +200,11 @@ def _acceptable(request: Request, abilities: Abilities) -> Refusal | None:
     if request.method != "INVITE" or "accept" not in request.headers:
         return None
     accepted = request.headers.all("accept")
-    ranges = {piece.partition(";")[0].strip(SPACE).lower() for value in accepted for piece in split_list(value)}
+    try:
+        ranges = {piece.partition(";")[0].strip(SPACE).lower() for value in accepted for piece in split_list(value)}
+    except WireError:
+        # A header that can be done without is as good as none when it cannot be read (section 8.2).
+        return None
     wanted = {*abilities.accept, "application/*", "*/*", "*"}
     return None if ranges & wanted or not ranges else Refusal("nothing_acceptable", 406)
 
