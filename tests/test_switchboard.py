@@ -151,6 +151,19 @@ def test_peers_that_do_not_answer_the_close_do_not_hold_up_the_end() -> None:
     assert house.reactor.getDelayedCalls() == []
 
 
+def test_who_comes_back_by_the_same_name_before_the_last_words_are_answered_is_found_by_it() -> None:
+    silent = {"silent": {"provider": "tests.faulty_provider", "fails": "silence"}}
+    house = House(Route("/talk", agent="silent", stt="none", tts="none"), agents=silent)
+    before = house.call("/talk")
+    before.event("dtmf", {"digit": "4"})
+    before.stop()
+    house.call("/talk")
+    switchboard = house.server.switchboard
+    (call,) = switchboard
+    assert len(switchboard) == 2
+    assert switchboard.diary(call.caller.call_id) is call.diary
+
+
 def test_an_answer_to_last_words_that_does_not_come_ends_with_the_server() -> None:
     silent = {"silent": {"provider": "tests.faulty_provider", "fails": "silence"}}
     house = House(Route("/talk", agent="silent", stt="none", tts="none"), agents=silent, limits=Limits(drain_s=2))

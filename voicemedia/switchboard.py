@@ -276,14 +276,15 @@ class Switchboard:
 
     def diary(self, call_id: str) -> Diary | None:
         """Find what was said in a live call or one that ended not long ago."""
-        for call in self._live:
+        # The newest first: who comes back by the same name may do so before the last words are answered.
+        for call in reversed(self._live):
             if call.caller.call_id == call_id:
                 return call.diary
         return self._ended.get(call_id)
 
     def tape(self, call_id: str) -> Tape | None:
         """Find the recording of a live call, to pause it."""
-        return next((live.tape for call, live in self._live.items() if call.caller.call_id == call_id), None)
+        return next((live.tape for call, live in reversed(self._live.items()) if call.caller.call_id == call_id), None)
 
     # --- the end ---
 
