@@ -180,3 +180,13 @@ def test_the_configuration_may_be_named_before_and_behind_the_verb(line: list[st
     add_arguments(parser)
     assert parser.parse_args(line).config == "a.toml"
     assert parser.parse_args(["list"]).config is None
+
+
+@in_reactor
+async def test_words_and_keys_of_one_turn_are_both_shown(tmp_path: Path) -> None:
+    told = History(config.History(path=str(tmp_path / "var" / "voicemedia.db")), reactor)
+    await told.start()
+    record = begin(told, caller(session_id="abc"))[0]
+    record.turn(Turn("caller", 10, "my number is", keys="12#", complete=True, number=1))
+    await told.stop()
+    assert "> my number is 12#\n" in history(tmp_path, "show", "abc").stdout

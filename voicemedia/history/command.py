@@ -175,7 +175,7 @@ def _show_call(call: dict[str, Any], messages: Table) -> None:
 
 def _show_message(message: dict[str, Any]) -> None:
     if message["who"] == "user":
-        print(f"    > {message['text'] or message['keys']}")
+        print("    >", *filter(None, (message["text"], message["keys"])))
         return
     latency = f"  [{message['total_ms']} ms]" if message["total_ms"] is not None else ""
     unheard = ""
