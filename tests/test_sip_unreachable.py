@@ -2,11 +2,14 @@
 # Twisted carries types, but not everywhere.
 # mypy: disallow-untyped-calls=False
 
+import errno
 import socket
+from contextlib import nullcontext
 from typing import Any
 
 import pytest
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
 
 from tests.in_reactor import in_reactor
 from tests.sip_house import Socket, Telephone, bridge_of, header, reactor, until
@@ -118,6 +121,18 @@ async def test_what_became_of_one_datagram_does_not_hold_up_the_next(host: str) 
     await until(lambda: heard == [b"still there?"])
     ours.close()
     await listening.stopListening()
+
+
+@pytest.mark.parametrize(("number", "lost"), [(errno.ENOBUFS, True), (errno.EAGAIN, True), (errno.EMSGSIZE, False)])
+def test_a_datagram_that_finds_the_queue_full_is_lost_like_any_on_its_way(number: int, lost: bool) -> None:
+    class Jammed(socket.socket):
+        def sendto(self, *_args: object) -> int:
+            raise OSError(number, "")
+
+    ours = SipSocket(Clock(), lambda *_: None, lambda *_: None)
+    with Jammed(socket.AF_INET, socket.SOCK_DGRAM) as jammed, nullcontext() if lost else pytest.raises(OSError):
+        ours._socket = jammed
+        ours.write(b"INVITE", ("192.0.2.1", 5060))
 
 
 # --- what is believed ---

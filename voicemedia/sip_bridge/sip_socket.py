@@ -4,6 +4,7 @@ Linux keeps what ICMP says of our datagrams in a queue of the socket (`IP_RECVER
 counts as broken, and a reactor would drop it: so it is behind an epoll of its own, as those of RTP are.
 """
 
+import errno
 import select
 import socket
 from collections.abc import Callable
@@ -24,6 +25,9 @@ IPV6_RECVERR: Final = 25
 "Of linux/in.h and linux/in6.h; Python has no names for them."
 MARKED: Final = 24 << 2
 "DSCP CS3 of signalling, as the byte the IP header has (RFC 4594)."
+FULL: Final = (errno.EAGAIN, errno.ENOBUFS)
+"""A queue on the way out is full; of that of the network card only sockets with `IP_RECVERR` are told. The datagram is
+lost like any on its way: whoever waits for an answer sends it again."""
 BUFFER: Final = 4 << 20
 LONGEST: Final = 65_536
 BYTES_AT_ONCE: Final = 8192
@@ -85,11 +89,11 @@ class SipSocket:
         if self._socket.family == socket.AF_INET6 and ":" not in target[0]:
             target = f"::ffff:{target[0]}", target[1]
         try:
-            self._socket.sendto(datagram, target)
+            _send(self._socket, datagram, target)
         except OSError:
             # The kernel tells what became of an earlier datagram to whoever sends next: this one did not even leave.
             self._read_errors(self._socket)
-            self._socket.sendto(datagram, target)
+            _send(self._socket, datagram, target)
 
     # --- IReadDescriptor ---
 
@@ -131,6 +135,14 @@ class SipSocket:
     def logPrefix(self) -> str:
         """Return the name in Twisted's log."""
         return "sip"
+
+
+def _send(udp: socket.socket, datagram: bytes, target: Address) -> None:
+    try:
+        udp.sendto(datagram, target)
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
 
 
 def _prepare(udp: socket.socket) -> None:
