@@ -84,7 +84,8 @@ class Concealer:
         self._repeated = None
         samples = len(made)
         backwards = self._fading(_Repeated(behind[::-1], self._rate_hz), np.arange(samples))
-        rise = np.arange(1, samples + 1) / (samples + 1)
+        # What was before goes on for most of the hole: a word that is led to from behind loses its first consonant.
+        rise = (np.arange(1, samples + 1) / (samples + 1)) ** 2
         return np.asarray((1 - rise) * made + rise * backwards[::-1])
 
     def _return(self, pcm: bytes) -> bytes:
