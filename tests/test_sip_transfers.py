@@ -20,6 +20,7 @@ from tests.transferring_agent import TOLD
 from voicemedia.audio.g711 import decode_alaw
 from voicemedia.config import Calls, Trunk
 from voicemedia.service import MediaServer
+from voicemedia.sip_bridge.rtp_leg import LOOK_MS
 from voicemedia.sip_bridge.rtp_wire import read_rtp
 
 WORDS = bytes(range(160))
@@ -318,6 +319,21 @@ async def test_a_peer_that_hangs_up_at_once_after_handing_us_over_does_not_end_t
         assert list(house.server.switchboard) == [talk]
         house.carol.ask("BYE")
         await until(lambda: house.ended_by == {"caller_hung_up": 1})
+
+
+@in_reactor
+async def test_whom_we_are_handed_over_to_may_let_it_ring_for_longer_than_silence_is_borne() -> None:
+    async with party() as house:
+        invite = await asked_to_call(house)
+        house.carol.reply(invite, "180 Ringing")
+        house.bob.ask("BYE")
+        await until(lambda: house.bob.responses("BYE"))
+        (call,) = bridge_of(house.server).lines[0].calls
+        call.leg.last_message_ms -= 60_000
+        await pause(2 * LOOK_MS / 1000)
+        assert not house.carol.requests("CANCEL")
+        house.carol.reply(invite, "200 OK", house.carol.sdp())
+        await house.says(house.carol, OTHER_WORDS, heard_by=house.carol)
 
 
 @in_reactor

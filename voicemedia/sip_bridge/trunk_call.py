@@ -270,6 +270,9 @@ class TrunkCall:
         """End the call in whatever state it is."""
         if self.sip.state is CallState.OVER:
             return
+        if why is Goodbye.PEER_VANISHED and self.sip.state is CallState.STARTING:
+            # Who has handed us over has gone, and whom we are to go on with has not answered yet.
+            return
         self.why = self.why or why
         self.sip.hang_up(self.home.now_ms, REASONS.get(why))
         # In its own turn: the leg is in the middle of something.
