@@ -50,6 +50,16 @@ def test_a_callee_without_a_contact_is_reached_where_the_call_went() -> None:
     assert ended(b) == (True, 200, 16) and net.ladder[-2:] == ["a>b BYE", "b>a 200 BYE"]
 
 
+@pytest.mark.parametrize("header", [b"Supported", b"Allow"])
+def test_a_list_that_is_none_does_not_keep_a_call_from_being_answered(header: bytes) -> None:
+    net, a, b = pair(Settings())
+    answering(b)
+    net.weather = Weather(mangle=lambda raw: raw.replace(header + b": ", header + b': "'))
+    call = a.dial("b")
+    net.run(200)
+    assert call.up and b.calls[0].up
+
+
 def test_silence_gets_a_100_after_200_ms() -> None:
     net, a, _ = pair()
     a.dial("b")

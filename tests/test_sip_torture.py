@@ -140,6 +140,8 @@ def invite(head: str, body: bytes = b"") -> Request:
         ('Accept: text/plain, "', None),
         ("Require: 100rel, TIMER", None),
         ("Require: precondition", 420),
+        ('Require: "', 420),
+        ('Supported: <, "', None),
         ("Max-Forwards: 0", None),
         ("Content-Encoding: gzip\r\nContent-Type: application/sdp", 415),
         ("Content-Type: text/plain\r\nContent-Disposition: render; handling=optional", None),

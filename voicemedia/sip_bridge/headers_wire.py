@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Final, TypeVar
 
 from voicemedia.errors import WireError
-from voicemedia.sip_bridge.grammar_wire import SPACE, split_list
+from voicemedia.sip_bridge.grammar_wire import SPACE
 
 COMPACT: Final = {
     "a": "accept-contact",  # RFC 3841
@@ -114,11 +114,8 @@ class Headers:
         return found
 
     def tokens(self, key: str) -> list[str]:
-        """Return the elements of a list header in lower case, over all its fields.
-
-        :raises WireError: `open_quote`, `open_angle`.
-        """
-        return [piece.lower() for value in self.all(key) for piece in split_list(value)]
+        """Return the elements of a list of tokens in lower case, over all fields; what is no token, as it stands."""
+        return [token.lower() for value in self.all(key) for piece in value.split(",") if (token := piece.strip(SPACE))]
 
     def add(self, name: str, value: str) -> None:
         """Put a field of ours at the end."""

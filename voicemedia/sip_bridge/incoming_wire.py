@@ -195,9 +195,9 @@ class IncomingCall(Call):
             self._accept(waiting, now_ms)
 
     def _accept(self, response: Response, now_ms: int) -> None:
+        self.session.agree(self.invite, response, now_ms)
         self.alarms.clear()
         self.state = CallState.ANSWERED
-        self.session.agree(self.invite, response, now_ms)
         self.session.accept(self.transaction, response, not self.offer, now_ms)
         if self.replaces is not None:
             self.replaces.hang_up(now_ms)

@@ -120,7 +120,6 @@ _VIEWS: Final[tuple[tuple[str, Callable[[Request], object]], ...]] = (
     ("Max-Forwards", lambda request: "max-forwards" in request.headers and request.headers.one("max-forwards")),
     ("Contact", lambda request: request.method != "INVITE" or "contact" not in request.headers or request.contact),
     ("Record-Route", lambda request: "record-route" in request.headers and request.addresses("record-route")),
-    ("Require", lambda request: "require" in request.headers and request.headers.tokens("require")),
 )
 
 
@@ -169,8 +168,8 @@ def _required(request: Request, abilities: Abilities) -> Refusal | None:
     unknown = [
         name
         for value in request.headers.all("require")
-        for name in split_list(value)
-        if name.lower() not in abilities.supported
+        for piece in value.split(",")
+        if (name := piece.strip(SPACE)) and name.lower() not in abilities.supported
     ]
     return Refusal("bad_extension", 420, headers=(("Unsupported", ", ".join(unknown)),)) if unknown else None
 
