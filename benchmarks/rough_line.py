@@ -13,6 +13,7 @@ import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from random import Random
 from typing import Final
@@ -54,7 +55,7 @@ SENTENCES: Final = (
     "i think that we have lost our way",
     "the price of oil fell again yesterday",
 )
-"Nothing was tuned with them."
+"No constant was tuned with them."
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,8 +186,8 @@ def main() -> int:
         "# Speech on a rough line",
         "",
         f"Measured by `python -m benchmarks.rough_line`: {datetime.date.today().isoformat()}, {len(spoken)} sentences, "
-        f"{words} words, {args.seeds} seeds each; {LOSS:.0%} of the packets lost, {BURST} in a row on average, each "
-        f"delayed by 0 to {JITTER_MS} ms.",
+        f"{words} words, {args.seeds} seeds each, PocketSphinx {version('pocketsphinx')}; {LOSS:.0%} of the "
+        f"packets lost, {BURST} in a row on average, each delayed by 0 to {JITTER_MS} ms.",
         "",
         *table(results),
         "",
