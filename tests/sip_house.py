@@ -132,7 +132,7 @@ class Telephone:
     # --- signalling ---
 
     def send(self, text: str) -> None:
-        self.signals.transport.write(text.replace("\n", "\r\n").encode(), self.server)  # type: ignore[union-attr]
+        self.signals.transport.write(text.replace("\n", "\r\n").encode(errors="surrogateescape"), self.server)  # type: ignore[union-attr]
 
     def request(
         self, method: str, body: str = "", *, kind: str = "sdp", cseq: int = 0, branch: str = "", lines: str = ""
@@ -158,11 +158,11 @@ class Telephone:
         )
 
     def responses(self, method: str = "INVITE") -> list[str]:
-        texts = [got.decode() for got in self.signals.got]
+        texts = [got.decode(errors="surrogateescape") for got in self.signals.got]
         return [text for text in texts if text.startswith("SIP/2.0") and f" {method}\r\n" in text]
 
     def requests(self, method: str) -> list[str]:
-        return [got.decode() for got in self.signals.got if got.startswith(method.encode())]
+        return [got.decode(errors="surrogateescape") for got in self.signals.got if got.startswith(method.encode())]
 
     async def answer(self, method: str = "INVITE") -> str:
         """Wait for a final response; take tag and address from it."""

@@ -447,3 +447,20 @@ async def test_a_number_a_call_is_sent_on_to_is_in_no_log() -> None:
         globalLogPublisher.removeObserver(watch)
     assert any("not sent on" in line for line in said)
     assert not [line for line in said if "9876543210" in line]
+
+
+@in_reactor
+async def test_what_a_peer_sends_that_is_no_text_does_not_hide_the_calls() -> None:
+    async with calling() as (server, client, bob):
+        bob.call_id = "caf\udce9@phone"
+        bob.request("INVITE", bob.sdp(), lines="X-Name: M\udcfcller\n")
+        await bob.answer()
+        bob.request("ACK", cseq=1)
+        await until(lambda: len(server.switchboard) == 1)
+        (talk,) = server.switchboard
+        assert talk.caller.parameters["x-name"] == "M\ufffdller"
+        status, told = await client.ask("GET")
+        assert status == 200 and [card["id"] for card in told["calls"]] == ["caf\ufffd@phone"]
+        waiting = Deferred.fromCoroutine(client.ask("POST", to=address(bob), wait=True))
+        bob.reply(await bob.invited(), "486 Occup\udce9")
+        assert (await waiting)[1]["error"]["message"] == "Occup\ufffd"

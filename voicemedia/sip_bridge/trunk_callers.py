@@ -43,15 +43,20 @@ def caller_of(sip: IncomingCall, trunk: str, route: str, rewrite: Callable[[str]
     except WireError:
         to = ""
     return Caller(
-        call_id=invite.call_id,
+        call_id=readable(invite.call_id),
         carrier="sip",
         rate_hz=NARROW_HZ,
         route=route,
         stream_id=sip.session_id[:12],
-        number=rewrite(origin.number),
-        to=to,
-        parameters={name: value for name, value in parameters.items() if value},
+        number=readable(rewrite(origin.number)),
+        to=readable(to),
+        parameters={readable(name): readable(value) for name, value in parameters.items() if value},
     )
+
+
+def readable(text: str) -> str:
+    """Return text of a message as everybody can write it down: bytes that are no UTF-8 become question marks."""
+    return text if text.isascii() else text.encode(errors="surrogateescape").decode(errors="replace")
 
 
 def called_by_us(sip: Call, route: str, number: str, ours: str, parameters: Mapping[str, str]) -> Caller:

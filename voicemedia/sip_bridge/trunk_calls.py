@@ -41,7 +41,7 @@ from voicemedia.sip_bridge.sip_ports import SipPorts
 from voicemedia.sip_bridge.sip_wire import REASONS as PHRASES
 from voicemedia.sip_bridge.succession import Succession
 from voicemedia.sip_bridge.trunk_call import Order, TrunkCall
-from voicemedia.sip_bridge.trunk_callers import called_by_us, caller_of, headers_to_send
+from voicemedia.sip_bridge.trunk_callers import called_by_us, caller_of, headers_to_send, readable
 from voicemedia.sip_bridge.udp_ports import NoPorts, PortPair
 from voicemedia.sip_bridge.uri_wire import Uri
 from voicemedia.sip_bridge.user_agent_wire import UserAgent
@@ -387,7 +387,7 @@ class TrunkCalls:
         phrase = ended.response.reason if ended.response is not None else PHRASES.get(ended.status, "")
         card.state, card.ended_ms, card.cause = "ended", self.now_ms, ended.cause
         card.status = ended.status
-        card.reason = card.reason or ("" if ended.answered else phrase)
+        card.reason = card.reason or ("" if ended.answered else readable(phrase))
         self.cards[card.call_id] = card
         while len(self.cards) > REMEMBERED:
             self.cards.popitem(last=False)
