@@ -3,9 +3,9 @@
     python -m benchmarks.rtp [--quick] [--output FILE]
 
 The server has a core of its own, the load another. Beside it rtpengine in userspace forwards the same load, if it is
-installed (Debian: rtpengine-daemon), and a process that only receives and sends shows what is left when nothing is done
-with a packet. A pair is one in and one out, through the complete path: reading, parsing, latching, statistics, jitter
-buffer, decoding, encoding and sending in its slot.
+installed (Debian: rtpengine-daemon), aiortp does in asyncio what we do, and a process that only receives and sends
+shows what is left when nothing is done with a packet. A pair is one in and one out, through the complete path: reading,
+parsing, latching, statistics, jitter buffer, decoding, encoding and sending in its slot.
 """
 
 import argparse
@@ -25,6 +25,7 @@ from pylibsrtp import Policy, Session
 from benchmarks import rtpengine
 from benchmarks.__main__ import choose_cores
 from benchmarks.bars import Bar, at_most, bar_table, replace_section
+from benchmarks.contestants import PEERS_VENV, set_up_peers
 from benchmarks.precedence import precedence
 from benchmarks.rtp_load import Load
 from benchmarks.rtp_server import KEY
@@ -110,6 +111,23 @@ def beside(streams: int, core: int, seconds: float) -> Finding | None:
         load.close()
 
 
+def python_peer(streams: int, core: int, seconds: float) -> Finding:
+    """Measure aiortp: jitter buffer, decoding and encoding, sent back at once and not paced."""
+    load = Load([0] * streams)
+    # Its assertions do not hold on Python 3.11.
+    script = str(Path(__file__).parent / "peers" / "aiortp_echo.py")
+    command = [str(PEERS_VENV / "bin" / "python"), "-O", script, "--streams", str(streams), "--peer", str(load.port)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
+        try:
+            assert server.stdout is not None
+            os.sched_setaffinity(server.pid, {core})
+            load.point(json.loads(server.stdout.readline()))
+            return run("aiortp 0.8.0 (asyncio): the same work, not paced", load, server.pid, streams, seconds)
+        finally:
+            server.kill()
+            load.close()
+
+
 def _protection() -> Session:
     return Session(Policy(KEY, Policy.SSRC_ANY_OUTBOUND, srtp_profile=Policy.SRTP_PROFILE_AES128_CM_SHA1_80))
 
@@ -164,6 +182,7 @@ def measure(core: int, seconds: float, runs: int, scale: float) -> dict[str, Fin
         "few": lambda: plain("G.711", few, core, seconds),
         "late": lambda: plain("G.711", half, core, seconds),
         "g711": lambda: plain("G.711", many, core, seconds),
+        "aiortp": lambda: python_peer(few, core, seconds),
         "bare": lambda: plain("Python that receives and sends, and nothing else", many, core, seconds, "--bare"),
         "rtpengine": lambda: beside(many, core, seconds),
         "srtp_half": lambda: plain("G.711, SRTP (AES-CM, SHA-1 80)", half, core, seconds, "--srtp"),
@@ -188,6 +207,7 @@ def main() -> int:
     parser.add_argument("--runs", type=int, default=3)
     parser.add_argument("--output", type=Path, metavar="FILE")
     args = parser.parse_args()
+    set_up_peers(lambda text: print(text, file=sys.stderr, flush=True))
     load_1m = os.getloadavg()[0]
     with precedence() as preferred:
         cores = choose_cores()
