@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from voicemedia.audio import g711
-from voicemedia.audio.g711 import CODECS
+from voicemedia.audio.g711 import CODECS, encode_mulaw, encode_mulaw_once
 
 # The tables of ITU-T G.711: eight segments of sixteen steps; the step doubles from segment to segment.
 MU_DECISIONS = [((2 * step + 32) << segment) - 33 for segment in range(8) for step in range(16)][1:]
@@ -90,3 +90,10 @@ def test_decoding_what_was_encoded_changes_nothing_more(wire: bytes) -> None:
 
 def test_import_is_free_of_warnings() -> None:
     subprocess.run([sys.executable, "-W", "error", "-c", "import voicemedia.audio.g711"], check=True)
+
+
+def test_what_is_compressed_once_is_what_is_compressed_each_time() -> None:
+    loud, soft = b"\x10\x20" * 80, b"\x01\x00" * 80
+    for pcm in (loud, loud, soft, bytes(bytearray(soft)), loud):
+        assert encode_mulaw_once(pcm) == encode_mulaw(pcm)
+    assert encode_mulaw_once(soft) is encode_mulaw_once(soft)

@@ -1,7 +1,6 @@
 """The latest sound of a caller, indexed by sample since the beginning."""
 
-from voicemedia.audio.g711 import decode_mulaw
-from voicemedia.audio.pcm import lin2ulaw
+from voicemedia.audio.g711 import decode_mulaw, encode_mulaw_once
 
 
 class Ring:
@@ -26,7 +25,7 @@ class Ring:
 
     def add(self, pcm: bytes) -> None:
         """Append s16le sound."""
-        self._octets += lin2ulaw(pcm, 2) if self._compressed else pcm
+        self._octets += encode_mulaw_once(pcm) if self._compressed else pcm
 
     def cut(self, start: int, end: int) -> bytes:
         """Copy the samples from `start` up to `end`, as far as they are known."""

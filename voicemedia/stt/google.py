@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import Deferred, succeed
 from twisted.python.failure import Failure
 
-from voicemedia.audio.g711 import encode_mulaw
+from voicemedia.audio.g711 import encode_mulaw_once
 from voicemedia.config import secret
 from voicemedia.errors import ConfigError, ProviderError
 from voicemedia.interfaces import Expected, Hearing, Recognition, Recognizer, Traits, Transcript
@@ -183,9 +183,13 @@ class GoogleRecognition:
 
     def feed(self, pcm: bytes) -> None:
         """Take some sound."""
+        if not self._chunk and len(pcm) >= self._chunk_bytes:
+            # As `renewing` gives it, who has put it into its ring.
+            self._send(pcm)
+            return
         self._chunk += pcm
         if len(self._chunk) >= self._chunk_bytes:
-            self._send()
+            self._send_chunk()
 
     def onset(self) -> None:
         """Nothing changes for Google, which hears everything."""
@@ -195,7 +199,7 @@ class GoogleRecognition:
         if self._finishing:
             return
         self._finishing = True
-        self._send()
+        self._send_chunk()
         if self._begun:
             self._thread.tell(self._stream.finish, hurry=True)
         elif self._hearing is not None:
@@ -214,10 +218,12 @@ class GoogleRecognition:
             if self._begun:
                 self._thread.tell(self._stream.cancel)
 
-    def _send(self) -> None:
-        pcm, self._chunk = bytes(self._chunk), bytearray()
-        if not pcm:
-            return
+    def _send_chunk(self) -> None:
+        if self._chunk:
+            pcm, self._chunk = bytes(self._chunk), bytearray()
+            self._send(pcm)
+
+    def _send(self, pcm: bytes) -> None:
         if not self._begun:
             from voicemedia.stt.google_stream import first_request
 
@@ -226,7 +232,7 @@ class GoogleRecognition:
             self._thread.tell(self._stream.begin, request)
         for at in range(0, len(pcm), self._most_bytes):
             piece = pcm[at : at + self._most_bytes]
-            audio = encode_mulaw(piece) if self._mulaw else piece
+            audio = encode_mulaw_once(piece) if self._mulaw else piece
             self._sent += len(audio)
             self._thread.tell(self._stream.send, audio)
 
