@@ -80,7 +80,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recording": {*SHARED, "recording"},
     "history": {*SHARED, "history", "random_bytes"},
     # A simulated caller speaks the carrier's wire format from the other end.
-    "callers": {*SHARED, "callers", "protocols", "sip_bridge"},
+    "callers": {*SHARED, "callers", "protocols", "sip_bridge", "web"},
 }
 "Rooms not named here (service, tap, cli, doctor, __init__) build the house and may know every name."
 

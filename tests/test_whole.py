@@ -170,7 +170,9 @@ class Talker(WebSocketClientProtocol):
 
     def speak(self) -> None:
         media = {"event": "media", "streamSid": "S", "media": {"payload": "/" * 212 + "/w==", "timestamp": "0"}}
-        self.sendMessage(json.dumps(media).encode())
+        # Between the server's close frame and the end of TCP there may be time for another frame.
+        if self.state == self.STATE_OPEN:
+            self.sendMessage(json.dumps(media).encode())
 
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         self.got += b'"media"' in payload

@@ -12,7 +12,7 @@ from urllib.parse import urlencode, urlsplit, urlunsplit
 
 import msgspec
 import numpy as np
-from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from autobahn.twisted.websocket import WebSocketClientFactory
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import ConnectError, DNSLookupError
@@ -26,6 +26,7 @@ from voicemedia.errors import ConfigError
 from voicemedia.one_shot import run_once
 from voicemedia.service import MediaServer, make_service
 from voicemedia.transcribing.events import RATES_HZ
+from voicemedia.web.websocket_client import ClientProtocol
 
 DEFAULT_URL: Final = "ws://127.0.0.1:8000/stt/stream"
 CHUNK_MS: Final = 100
@@ -58,7 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     server.add_argument("--config", metavar="FILE.toml", help="of that server (default: as the server's)")
 
 
-class Speaker(WebSocketClientProtocol):
+class Speaker(ClientProtocol):
     """Speaks a recording into a session and prints what comes back.
 
     :param pcm: s16le.
@@ -113,7 +114,9 @@ class Speaker(WebSocketClientProtocol):
             self.ended.errback(CallFailed(f"{self.factory.url} began no session: {reason or code}"))
 
     def _tick(self) -> None:
-        """Send what has been spoken by now."""
+        """Send what has been spoken by now, to a server that has not closed."""
+        if self.state != self.STATE_OPEN:
+            return
         per_second = self._chunk * 1000 / CHUNK_MS
         spoken = (self._reactor.seconds() - self._began_s) * per_second
         while self._sent < len(self._pcm) and (self._fast or self._sent + self._chunk <= spoken + self._chunk):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 from urllib.parse import urlsplit
 
-from autobahn.twisted.websocket import WebSocketClientFactory, WebSocketClientProtocol
+from autobahn.twisted.websocket import WebSocketClientFactory
 from OpenSSL import SSL
 from twisted.internet.defer import Deferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
@@ -18,6 +18,7 @@ from zope.interface import implementer
 
 from voicemedia.callers.script import Turn
 from voicemedia.errors import VoicemediaError
+from voicemedia.web.websocket_client import ClientProtocol
 
 TICK_S: Final = 0.005
 LINGER_S: Final = 2.0
@@ -78,7 +79,7 @@ class SocketCall(Protocol):
         """The socket has closed."""
 
 
-class CarrierLine(WebSocketClientProtocol):
+class CarrierLine(ClientProtocol):
     """One socket of a carrier: drives the call by the clock, passes messages on."""
 
     def __init__(self, reactor: Any, call: "SocketCall", turn_over: Callable[[Turn], None]) -> None:
@@ -130,6 +131,9 @@ class CarrierLine(WebSocketClientProtocol):
         self.ended.callback("the caller hung up" if by_us else f"the server hung up (close code {code}{said})")
 
     def _tick(self) -> None:
+        if self.state != self.STATE_OPEN:
+            # A close frame has come; `onClose` follows when TCP is down.
+            return
         for message in self._call.due(self.now_ms):
             payload = message if isinstance(message, bytes) else message.encode()
             self.sendMessage(payload, payload is message)  # type: ignore[no-untyped-call]

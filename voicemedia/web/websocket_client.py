@@ -17,8 +17,26 @@ from voicemedia.web.refusal_wire import Refused
 
 OPEN_S: Final = 10
 PING_S: Final = 10
+END_TCP_S: Final = 1
 LONGEST_MESSAGE: Final = 1 << 20
 _UPGRADE: Final = re.compile(r"upgrade failed \[(\d{3})")
+
+
+class ClientProtocol(WebSocketClientProtocol):
+    """Autobahn's client, but one that does not wait for ever for a server that said goodbye to end TCP, too.
+
+    RFC 6455, section 7.1.1: the client may end it when the server has not "in a reasonable time period".
+    """
+
+    def onCloseFrame(self, code: int, reasonRaw: bytes) -> bool | None:
+        failed: bool | None = super().onCloseFrame(code, reasonRaw)
+        if not failed and self.serverConnectionDropTimeoutCall is None:
+            self.serverConnectionDropTimeoutCall = self.factory.reactor.callLater(END_TCP_S, self._end_tcp)
+        return failed
+
+    def _end_tcp(self) -> None:
+        self.serverConnectionDropTimeoutCall = None
+        self.dropConnection(abort=True)
 
 
 class Talk(Protocol):
@@ -38,8 +56,9 @@ class Link:
         self._protocol = protocol
 
     def send(self, payload: bytes) -> None:
-        """Send one text message."""
-        self._protocol.sendMessage(payload)
+        """Send one text message; nothing goes out after a close, of which `Talk.lost` tells."""
+        if self._protocol.state == self._protocol.STATE_OPEN:
+            self._protocol.sendMessage(payload)
 
     def close(self) -> None:
         """Say goodbye; nothing more is told."""
@@ -47,7 +66,7 @@ class Link:
         self._protocol.sendClose(1000)
 
 
-class _Client(WebSocketClientProtocol):
+class _Client(ClientProtocol):
     """Passes on what Autobahn says."""
 
     talk: Talk | None = None
@@ -60,6 +79,13 @@ class _Client(WebSocketClientProtocol):
     def onMessage(self, payload: bytes, isBinary: bool) -> None:
         if self.talk is not None:
             self.talk.message(payload)
+
+    def onCloseFrame(self, code: int, reasonRaw: bytes) -> bool | None:
+        failed = super().onCloseFrame(code, reasonRaw)
+        if not failed:
+            # TCP may stay for a second; what is sent meanwhile nobody would hear.
+            self.onClose(self.wasClean, self.remoteCloseCode, self.remoteCloseReason)
+        return failed
 
     def onClose(self, wasClean: bool, code: int | None, reason: str | None) -> None:
         talk, self.talk = self.talk, None
