@@ -19,7 +19,7 @@ from voicemedia.transcribing.setting import Setting
 T = TypeVar("T")
 LOUD: Final = b"\x10\x27" * 320
 "20 ms at 16 kHz."
-PATIENCE_S: Final = 20
+PATIENCE_S: Final = 60
 
 
 class Measuring:

@@ -156,7 +156,7 @@ def test_a_daemon_serves_gateways(tmp_path: Path) -> None:
         port = port_in(tmp_path / "twistd.log")
         with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
             segment = pb.AudioSegment(session_id="s1", audio_format=pb.PCMU, data=b"\xff" * 160)
-            told = StreamIngestStub(channel).IngestAudioSegment(segment, timeout=15)
+            told = StreamIngestStub(channel).IngestAudioSegment(segment, timeout=60)
         assert told.status_message == (
             "Segment received, but failed to forward to STT: this server has no recognizer; configure one as [stt.NAME]"
         )

@@ -352,9 +352,8 @@ async def test_a_greeting_goes_without_a_past_that_takes_too_long(server: Server
     with server.frozen():
         talk = Talk()
         _, conversation = begin(history, caller(), talk)
-        began = time.monotonic()
+        # The database does not answer before the end of this block.
         await conversation.greet(NO_FLOOR)
-        assert time.monotonic() - began < 1
         assert talk.events == ["greet"]
         await conversation.reply(Said("hello"), NO_FLOOR)
         assert talk.events == ["greet", "reply hello"]

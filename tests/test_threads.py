@@ -15,7 +15,7 @@ from twisted.internet.task import deferLater
 from tests.in_reactor import in_reactor
 from voicemedia.threads import DrainingLoop, LoopThread, loop_thread
 
-PATIENCE_S = 10.0
+PATIENCE_S = 60.0
 
 
 class CountingReactor:

@@ -34,10 +34,10 @@ def main() -> None:
                     is_final=segment.get("is_final", False),
                 )
                 if segment.get("speech"):
-                    reply = pb_grpc.SpeechToTextStub(channel).TranscribeAudioSegment(message, timeout=10)
+                    reply = pb_grpc.SpeechToTextStub(channel).TranscribeAudioSegment(message, timeout=60)
                     answer = reply.transcript
                 else:
-                    reply = pb_grpc.StreamIngestStub(channel).IngestAudioSegment(message, timeout=15)
+                    reply = pb_grpc.StreamIngestStub(channel).IngestAudioSegment(message, timeout=60)
                     answer = reply.status_message
                 assert (reply.session_id, reply.sequence_number) == (name, number)
         told[name] = answer

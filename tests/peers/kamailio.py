@@ -16,7 +16,7 @@ needs_kamailio = needs("kamailio", "kamailio")
 HOST: Final = "127.0.0.1"
 REALM: Final = "test.local"
 PASSWORD: Final = "a word only both know"
-PATIENCE_S: Final = 15
+PATIENCE_S: Final = 60
 
 # Who registers is asked for a password, and so is who calls as `bob`. Everybody else comes from the outside.
 CONFIG: Final = """#!KAMAILIO
