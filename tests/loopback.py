@@ -12,6 +12,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 
+PATIENCE_S: Final = 60
 SIOCOUTQ: Final = 0x5411
 "linux/sockios.h: how much of what was written the peer's kernel has not acknowledged."
 SIOCOUTQNSD: Final = 0x894B
@@ -62,7 +63,8 @@ class Loopback:
     def send(self, octets: bytes) -> bytes:
         """Let the caller send and the server take it; give back what came in answer."""
         self.client.sendall(octets)
-        select.select([self.server], [], [], 1)
+        if octets:
+            select.select([self.server], [], [], PATIENCE_S)
         self.turn()
         return self.read()
 
@@ -76,7 +78,7 @@ class Loopback:
             except BlockingIOError:
                 if self.server.disconnected or not self._waits():
                     # What the kernel has taken it delivers at once, unless it is too busy.
-                    if not (self._under_way() and select.select([self.client], [], [], 0.25)[0]):
+                    if not self._arrives():
                         return answer
                 else:
                     select.select([self.client], [], [], 0.02)
@@ -90,9 +92,13 @@ class Loopback:
         unsent = fcntl.ioctl(self.server, SIOCOUTQNSD, bytes(4))
         return self.server in self.reactor.writers or unsent != bytes(4)
 
-    def _under_way(self) -> bool:
-        """Tell whether the caller's kernel has not yet acknowledged all."""
-        return fcntl.ioctl(self.server, SIOCOUTQ, bytes(4)) != bytes(4)
+    def _arrives(self) -> bool:
+        """Wait until the caller has something to read, or its kernel has acknowledged all; tell which."""
+        while not (readable := bool(select.select([self.client], [], [], 0)[0])):
+            if self.server.disconnected or fcntl.ioctl(self.server, SIOCOUTQ, bytes(4)) == bytes(4):
+                break
+            select.select([self.client], [], [], 0.01)
+        return readable or bool(select.select([self.client], [], [], 0)[0])
 
     def close(self) -> None:
         self.client.close()

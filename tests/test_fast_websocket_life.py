@@ -6,6 +6,7 @@ import json
 import socket
 import struct
 from collections.abc import Iterator
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -198,9 +199,9 @@ def test_endless_empty_fragments_take_no_memory() -> None:
 def small() -> Iterator[Loopback]:
     """A connection whose kernel buffers are small, its handshake done."""
     connection = Loopback(FastWebSocketFactory(Recorder, Clock(), LIMITS), buffer_bytes=32_768)
-    assert connection.send(HANDSHAKE).startswith(b"HTTP/1.1 101 ")
-    yield connection
-    connection.close()
+    with closing(connection):
+        assert connection.send(HANDSHAKE).startswith(b"HTTP/1.1 101 ")
+        yield connection
 
 
 def stuff(connection: Loopback) -> bytes:

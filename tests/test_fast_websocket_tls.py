@@ -5,7 +5,7 @@
 import datetime
 import ssl
 from collections.abc import Iterator
-from contextlib import suppress
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import Any
 
@@ -86,9 +86,9 @@ class TLSCaller:
 @pytest.fixture
 def caller(certificate: Path) -> Iterator[TLSCaller]:
     caller = TLSCaller(certificate)
-    assert caller.send(HANDSHAKE).startswith(b"HTTP/1.1 101 ")
-    yield caller
-    caller.connection.close()
+    with closing(caller.connection):
+        assert caller.send(HANDSHAKE).startswith(b"HTTP/1.1 101 ")
+        yield caller
 
 
 def test_messages_pass_both_ways(caller: TLSCaller) -> None:

@@ -156,7 +156,9 @@ async def test_music_on_hold_is_recorded_as_it_was_sent(tmp_path: Path, monkeypa
     _, left, right = the_recording(tmp_path / "recordings")
     assert not left.any()
     assert is_what_was_sent(right, sent)
-    assert place_of(decode_alaw(encode_alaw(music[:8000])), through_alaw(right)) >= 0
+    frames = (decode_alaw(encode_alaw(music[at : at + 320])) for at in range(0, len(music), 320))
+    # On a machine that stood still in between some are missing on the line, and so in the recording.
+    assert sum(place_of(frame, through_alaw(right)) >= 0 for frame in frames) > 25
 
 
 @in_reactor
