@@ -72,7 +72,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "protocols": {*SHARED, "protocols", "transcribing"},
     # The gRPC door to the same sessions.
     "gateway": {*SHARED, "gateway", "transcribing"},
-    "sip_bridge": {*SHARED, "sip_bridge"},
+    "sip_bridge": {*SHARED, "sip_bridge", "guards"},
     "web": {"interfaces", "errors", "web"},
     "stt": {*SHARED, "stt"},
     "tts": {*SHARED, "tts"},

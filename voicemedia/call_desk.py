@@ -119,7 +119,7 @@ class CallDesk:
         refused = Unable(NO_TRUNK, 403)
         for line in lines:
             try:
-                line.calls.plan.called(wanted.to)
+                line.calls.whom.plan.called(wanted.to)
             except Unable as error:
                 refused = error
             else:

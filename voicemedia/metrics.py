@@ -25,6 +25,7 @@ PLAIN: Final = {
     "calls_started": "Calls answered.",
     "calls_refused": "Calls refused because the server was full or draining.",
     "peers_denied": "Peers without the right secret, address or signature.",
+    "bugs": "Exceptions of ours in the work for calls: each has cost one call at most.",
 }
 "Counters that are attributes of `Metrics`, and what they count."
 
@@ -137,6 +138,7 @@ class Metrics:
         "_quality",
         "_registry",
         "_replies",
+        "bugs",
         "calls_ended",
         "calls_refused",
         "calls_started",
@@ -170,6 +172,7 @@ class Metrics:
         self.calls_started = 0
         self.calls_refused = 0
         self.peers_denied = 0
+        self.bugs = 0
         self.calls_ended: Counter[str] = Counter()
         "By the word of `Goodbye`."
         self.wire_errors: Counter[tuple[str, str]] = Counter()

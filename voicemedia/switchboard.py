@@ -60,8 +60,8 @@ class Live:
 
     log = Logger()
 
-    def __init__(self, leg: Leg) -> None:
-        self._leg = leg
+    def __init__(self, leg: Leg, metrics: Metrics) -> None:
+        self._leg, self._metrics = leg, metrics
         self._lost = False
         self.call: Call
         "Set as soon as it is made."
@@ -118,6 +118,7 @@ class Live:
         """Give the call up and log the bug that is being handled; those that follow from it are not logged."""
         if not self._lost:
             self._lost = True
+            self._metrics.bugs += 1
             self.log.failure("call {call}: lost to a bug", call=self._leg.caller.call_id)
             self._leg.hang_up(Goodbye.FAILED)
             if self.last_words is not None:
@@ -203,7 +204,7 @@ class Switchboard:
         self.total += 1
         self.total_by_route[line.route.path] += 1
         line.setting.metrics.calls_started += 1
-        live = Live(leg)
+        live = Live(leg, line.setting.metrics)
         try:
             live.call = call = self._make_call(leg, line, live)
         except Exception:

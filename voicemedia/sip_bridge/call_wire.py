@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from voicemedia.sip_bridge.user_agent_wire import UserAgent
 
 SDP = "application/sdp"
+TEMPORARY_FAILURE = 41
+"Of Q.850."
 
 
 class CallState(Enum):
@@ -60,6 +62,8 @@ class Call:
         self.session = Session(self)
         self.session_id = hashlib.blake2b(agent.token().encode(), digest_size=16).hexdigest()
         self.peer_session_id = NO_SESSION
+        self.failed = False
+        "A bug of ours was met in it."
         self._goodbye: Reason | None = None
         "We hang up as soon as the ACK is here."
 
@@ -96,6 +100,22 @@ class Call:
             # The callee may not say BYE before the ACK (RFC 3261, section 15).
             self._goodbye = reason
         self.agent.noted(self)
+
+    def fail(self, now_ms: int) -> None:
+        """End the call because of a bug of ours, with as little as it takes."""
+        again, self.failed = self.failed, True
+        reason = Reason("Q.850", TEMPORARY_FAILURE, "Temporary failure")
+        try:
+            if "transfers" in vars(self):
+                self.transfers.refuse(now_ms, 500)
+            if self.state is CallState.ANSWERED and (again or not self.session.unacknowledged):
+                self._say_bye(now_ms, reason)
+            else:
+                self.hang_up(now_ms, reason)
+        except Exception:
+            # Not even that can be said; the first bug is in the log. Nothing of the call is to be left.
+            self.end(Ended(self, False, 500, TEMPORARY_FAILURE, answered=self.up))
+            self.agent.dialogs.pop(self.dialog.key, None)
 
     def send_key(self, key: str, now_ms: int, duration_ms: int = 160) -> None:
         """Send a key as an INFO, for trunks that want it so."""
@@ -183,7 +203,7 @@ class Call:
     def send(self, request: Request, now_ms: int, tell: Tell | None = None, dialog: Dialog | None = None) -> None:
         """Send a request of the dialog (or of another that our INVITE has made)."""
         dialog = dialog or self.dialog
-        exchange = Exchange(request, self.flow, dialog.next_hop, tell or self._answered_otherwise, dialog)
+        exchange = Exchange(request, self.flow, dialog.next_hop, tell or self._answered_otherwise, dialog, self)
         self.agent.request(exchange, now_ms)
 
     def _answered_otherwise(self, exchange: Exchange, response: Response, now_ms: int) -> None:

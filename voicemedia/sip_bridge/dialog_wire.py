@@ -132,6 +132,12 @@ def key_of_request(request: Request) -> DialogKey:
     return request.call_id, request.recipient.tag or "", request.sender.tag or ""
 
 
+def key_of_own(message: Message) -> DialogKey:
+    """Return the name of the dialog that a message of ours is in."""
+    sender, recipient = message.sender.tag or "", message.recipient.tag or ""
+    return message.call_id, *((sender, recipient) if isinstance(message, Request) else (recipient, sender))
+
+
 def _routes(message: Message) -> list[str]:
     """Return the Record-Route addresses raw; each must be readable, as one of them will be our next hop."""
     routes = [piece for value in message.headers.all("record-route") for piece in split_list(value)]

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from voicemedia.sip_bridge.dialog_wire import Dialog
 from voicemedia.sip_bridge.flow_wire import Flow
 from voicemedia.sip_bridge.sip_wire import Request, Response
 from voicemedia.sip_bridge.uri_wire import Uri
+
+if TYPE_CHECKING:
+    from voicemedia.sip_bridge.call_wire import Call
 
 
 @dataclass(slots=True)
@@ -22,6 +26,8 @@ class Exchange:
     tell: Tell
     "Takes every response but an answered challenge; 408 when none came, 503 when the transport broke."
     dialog: Dialog | None = None
+    call: Call | None = None
+    "Which ends, should what we do with a response meet a bug."
     tries: int = 0
     "How often a challenge was answered."
     enlarged: bool = False

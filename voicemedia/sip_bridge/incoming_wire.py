@@ -16,6 +16,7 @@ from voicemedia.sip_bridge.reason_wire import CAUSES, NORMAL, Reason, cause_of
 from voicemedia.sip_bridge.session_timer_wire import too_short
 from voicemedia.sip_bridge.sip_wire import Request, Response
 from voicemedia.sip_bridge.transaction_wire import ServerTransaction
+from voicemedia.sip_bridge.transactions_wire import ANSWERED
 
 if TYPE_CHECKING:
     from voicemedia.sip_bridge.user_agent_wire import UserAgent
@@ -102,9 +103,15 @@ class IncomingCall(Call):
     def hang_up(self, now_ms: int, reason: Reason | None = None) -> None:
         """End the call, or decline it."""
         if self.state is CallState.STARTING:
-            self.refuse(DECLINED, now_ms)
+            self.refuse(500 if self.failed else DECLINED, now_ms)
         else:
             super().hang_up(now_ms, reason)
+
+    def fail(self, now_ms: int) -> None:
+        """End the call; an INVITE whose answer has not left is refused."""
+        if self.state is CallState.ANSWERED and self.transaction.request is not ANSWERED:
+            self.state = CallState.STARTING
+        super().fail(now_ms)
 
     def end(self, ended: Ended, keep: bool = False) -> None:
         """Be over, also for who sends the INVITE by another way."""

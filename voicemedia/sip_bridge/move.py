@@ -67,15 +67,15 @@ class Move:
         self.referring = False
         self._set_aside = False
         "The caller hears what comes of it."
-        self._timer = call.home.desk.reactor.callLater(REPORT_S, self._silent)
+        self._timer = call.home.desk.reactor.callLater(REPORT_S, call.home.safely, call.sip, self._silent)
 
     # --- begin ---
 
     def to(self, target: str, by: str) -> None:
         """Hand over to a number or an address."""
         try:
-            called = self.call.home.plan.called(target)
-            uri = self.call.home.address_of(called, self.call.sip.flow)
+            called = self.call.home.whom.plan.called(target)
+            uri = self.call.home.whom.address_of(called, self.call.sip.flow)
         except Unable as error:
             self._failed(error)
             return

@@ -72,7 +72,7 @@ class OutgoingCall(Call):
             uri.bare(),
             caller=True,
         )
-        self._exchange = Exchange(invite, self.flow, None, self._answered)
+        self._exchange = Exchange(invite, self.flow, None, self._answered, call=self)
         self.agent.request(self._exchange, now_ms)
 
     @property
@@ -97,6 +97,13 @@ class OutgoingCall(Call):
         patience_ms = self.agent.settings.timing.patience
         self.alarms.set("cancel", now_ms + patience_ms, lambda _: self._failed(None, 487))
         self.agent.noted(self)
+
+    def fail(self, now_ms: int) -> None:
+        """End the call; whoever still answers it is hung up."""
+        starting = self.state is CallState.STARTING
+        super().fail(now_ms)
+        if starting:
+            self._failed(None, 500)
 
     # --- responses ---
 
@@ -173,9 +180,7 @@ class OutgoingCall(Call):
     def _success(self, exchange: Exchange, response: Response, now_ms: int) -> None:
         tag = response.recipient.tag or ""
         if self.state is not CallState.STARTING:
-            if tag == self.dialog.remote_tag:
-                self.session.ack_again(exchange.request.cseq.number)
-            else:
+            if tag != self.dialog.remote_tag or not self.session.ack_again(exchange.request.cseq.number):
                 self._too_many(exchange, response, now_ms)
             return
         fork = self._forks.get(tag) or Fork(Dialog.calling(exchange.request, response), self._offered.forked())

@@ -43,7 +43,7 @@ class Redialing:
         """Look after a call that has just been placed."""
         call.destination = to
         sip = call.sip
-        call.timers.append(self._home.desk.reactor.callLater(NO_WORD_S, self._silent, call, sip))
+        call.later(NO_WORD_S, self._silent, call, sip)
 
     def _silent(self, call: TrunkCall, sip: Call) -> None:
         if call.sip is not sip or sip.state is not CallState.STARTING or call.why is not None:
@@ -51,7 +51,6 @@ class Redialing:
         if isinstance(sip, OutgoingCall) and not sip.noticed and self._again(call, 0):
             # Should it have been heard after all, it is canceled.
             sip.hang_up(self._home.now_ms)
-            self._home.wake()
 
     def ended(self, call: TrunkCall, ended: Ended) -> bool:
         """Place a call anew that failed by fault of the server, or was sent on; False: it is over."""
@@ -84,7 +83,7 @@ class Redialing:
         home, to = self._home, call.destination
         while call.choices and to is not None:
             try:
-                uri, flow = home.way_to(home.plan.called(str(call.choices.pop(0))))
+                uri, flow = home.whom.way_to(home.whom.plan.called(str(call.choices.pop(0))))
             except Unable as error:
                 self._not_sent_on(call, str(error))
             else:

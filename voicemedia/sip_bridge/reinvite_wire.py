@@ -134,6 +134,11 @@ class Session:
         self.call.respond(transaction, response, now_ms)
 
     @property
+    def unacknowledged(self) -> bool:
+        """A 2xx of ours waits for its ACK."""
+        return self._waiting is not None
+
+    @property
     def settled(self) -> bool:
         """The first offer has been answered."""
         return self.call.media is not None and self.call.media.agreement is not None

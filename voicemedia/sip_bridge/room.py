@@ -7,7 +7,7 @@ from voicemedia import config
 from voicemedia.metrics import Metrics
 from voicemedia.sip_bridge.dtls_wire import Identity
 from voicemedia.sip_bridge.udp_hub import UdpHub
-from voicemedia.sip_bridge.udp_ports import UdpPorts
+from voicemedia.sip_bridge.udp_ports import PortPair, UdpPorts
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,3 +27,9 @@ class Room:
     "Ours in DTLS handshakes; None: there are none."
     no_rtp_ms: int = 30_000
     "A peer that sends nothing for so long has vanished; not while the call is held."
+
+    def give_back(self, pair: PortPair) -> None:
+        """Read two sockets no more, and close them."""
+        self.hub.remove(pair.rtp)
+        self.hub.remove(pair.rtcp)
+        self.ports.take_back(pair)

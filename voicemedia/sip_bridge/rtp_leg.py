@@ -10,6 +10,7 @@ from voicemedia.audio.coding import Wish, make_encoding
 from voicemedia.audio.frames import frame_bytes
 from voicemedia.audio.jitter import NEVER_MS
 from voicemedia.errors import WireError
+from voicemedia.guards import guarded
 from voicemedia.interfaces import FRAME_MS, Caller, Goodbye, Listener
 from voicemedia.sip_bridge.codec_wire import Codec, parameters
 from voicemedia.sip_bridge.dtls_wire import is_dtls
@@ -72,6 +73,7 @@ class RtpLeg:
         "last_message_ms",
         "lead_ms",
         "listener",
+        "lose",
         "music",
         "switching",
     )
@@ -87,6 +89,8 @@ class RtpLeg:
         self.caller, self.lead_ms = caller, LEAD_MS
         self.last_message_ms = room.clock()
         self._pair, self._room, self.hang_up = pair, room, hang_up
+        self.lose: Callable[[], None] = lambda: hang_up(Goodbye.FAILED)
+        "Called while a bug is handled: ends the call."
         self._link = RtpLink(pair, room.metrics, room.identity, known, self._handshake_failed)
         self.listener: Listener | None = None
         self.switching: Switching | None = None
@@ -106,9 +110,8 @@ class RtpLeg:
         self._quality = Quality(self._sender.ssrc, f"voicemedia@{caller.stream_id or 'leg'}")
         self._run: Run | None = None
         self._totals: Mapping[str, int] | None = None
-        "Once it is over: metrics, log and history ask for them."
         room.hub.add(pair.rtp, self._take)
-        room.hub.add(pair.rtcp, self._take_rtcp)
+        room.hub.add(pair.rtcp, guarded(self._take_rtcp, lambda: self.lose()))
 
     def __repr__(self) -> str:
         codec = self._agreement.codec.name if self._agreement else "nothing yet"
@@ -150,7 +153,11 @@ class RtpLeg:
 
     def _shake(self, now_ms: int) -> bool:
         """Go on with the handshake; say whether it is to be looked after further."""
-        self._shaking = not self._over and self._link.shake(now_ms)
+        try:
+            self._shaking = not self._over and self._link.shake(now_ms)
+        except Exception:
+            self._shaking = False
+            self.lose()
         return self._shaking
 
     def _handshake_failed(self, why: str) -> None:
@@ -167,18 +174,23 @@ class RtpLeg:
         if self._over:
             return
         self._over, self._speaking = True, False
-        self._end_run()
-        self._link.close(self._quality.goodbye(self._sender, self._room.clock()))
-        self._room.hub.remove(self._pair.rtp)
-        self._room.hub.remove(self._pair.rtcp)
-        self._room.ports.take_back(self._pair)
+        try:
+            self._close()
+        finally:
+            listener, self.listener = self.listener, None
+            if listener is not None:
+                listener.gone(why)
+
+    def _close(self) -> None:
+        try:
+            self._end_run()
+            self._link.close(self._quality.goodbye(self._sender, self._room.clock()))
+        finally:
+            self._room.give_back(self._pair)
         self._receiver.end()
         self._count_late()
         self._totals = self.totals()
         self._room.metrics.quality(self.caller.route, self._totals)
-        listener, self.listener = self.listener, None
-        if listener is not None:
-            listener.gone(why)
 
     @property
     def tape(self) -> Tape | None:
@@ -220,7 +232,7 @@ class RtpLeg:
         except WireError as error:
             self._room.metrics.wire_error("sip", error.kind)
         except Exception:
-            self._bug()
+            self.lose()
 
     def _go_on(self, run: Run, datagram: bytes, source: tuple[Any, ...], now_ms: int) -> None:
         """Take a packet with the header that was expected."""
@@ -273,18 +285,14 @@ class RtpLeg:
 
     def _look(self, now_ms: int) -> bool:
         """Give up holes that are due; say whether one is left."""
-        try:
-            self._receiver.due(now_ms)
-        except Exception:
-            self._bug()
+        guarded(self._receiver.due, self.lose)(now_ms)
         self._hurried = self._receiver.next_due_ms != NEVER_MS and not self._over
         return self._hurried
 
     def _hear(self, frame: bytes, concealed: bool) -> None:
         metrics = self._room.metrics
         metrics.frames_in += 1
-        if concealed:
-            metrics.frames_concealed += 1
+        metrics.frames_concealed += concealed
         if self._tape is not None:
             self._tape.heard(frame)
         if self.listener is not None:
@@ -306,10 +314,6 @@ class RtpLeg:
             if self._receiver.quiet:
                 # Who is silent on purpose may be so for long; its reports show that it is there.
                 self.last_message_ms = now_ms
-
-    def _bug(self) -> None:
-        self.log.failure("call {call}: lost to a bug", call=self.caller.call_id)
-        self.hang_up(Goodbye.FAILED)
 
     # --- from the call (Leg) ---
 
@@ -392,7 +396,5 @@ class RtpLeg:
     # --- out ---
 
     def _count_late(self) -> None:
-        late = self._receiver.late
-        if late != self._late:
-            self._room.metrics.frames_late += late - self._late
-            self._late = late
+        late, self._late = self._late, self._receiver.late
+        self._room.metrics.frames_late += self._late - late

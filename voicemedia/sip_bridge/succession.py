@@ -40,13 +40,13 @@ class Succession:
         """Take a REFER: whom we may not call is not called."""
         home, now_ms = self._home, self._home.now_ms
         try:
-            uri, flow = home.way_to(home.referred(transfer.target, call.sip.flow))
+            uri, flow = home.whom.way_to(home.whom.referred(transfer.target, call.sip.flow))
             if call.successor is not None:
                 raise Unable("we are being transferred already", 491)
             headers = [("Referred-By", transfer.referred_by)] if transfer.referred_by else []
             if transfer.replaces is not None:
                 headers.append(("Replaces", str(transfer.replaces)))
-            to = Destination(uri, home.own_address(flow), tuple(headers))
+            to = Destination(uri, home.whom.own_address(flow), tuple(headers))
             home.admit()
             successor = home.agent.dial(to, home.media(call.pair, flow), flow, now_ms)
         except (CallRefused, Unable, WireError) as error:
@@ -60,7 +60,7 @@ class Succession:
         self._coming[successor] = call
         home.desk.hold(+1)
         call.sip.transfers.accept(now_ms)
-        call.timers.append(home.desk.reactor.callLater(home.trunk.ring_s, self._unanswered, successor))
+        call.later(home.trunk.ring_s, self._unanswered, successor)
 
     def told(self, event: Event) -> bool:
         """Take an event of a call that is to take the place of another; False when it is none."""
@@ -88,7 +88,7 @@ class Succession:
         before.transfers.report(200, now_ms)
         self._take_place(call, successor)
         # Who has handed us over hangs up; who forgets to is hung up.
-        self._home.desk.reactor.callLater(BYE_S, self._dismiss, before)
+        self._home.desk.reactor.callLater(BYE_S, self._home.safely, before, self._dismiss, before)
 
     def _arrived(self, successor: Call) -> None:
         """Count a call no longer beside the one it was placed for."""
@@ -98,7 +98,6 @@ class Succession:
     def _dismiss(self, before: Call) -> None:
         if before.state is not CallState.OVER:
             before.hang_up(self._home.now_ms)
-            self._home.wake()
 
     def _leaves_early(self, ended: Ended) -> bool:
         """Take note of a peer that hangs up before the call it asked for is answered (RFC 5589, section 6.1)."""
@@ -120,7 +119,6 @@ class Succession:
     def _unanswered(self, successor: Call) -> None:
         if successor.state is CallState.STARTING:
             successor.hang_up(self._home.now_ms)
-            self._home.wake()
 
     def _failed(self, call: TrunkCall, ended: Ended) -> None:
         call.sip.transfers.report(ended.status, self._home.now_ms)

@@ -99,7 +99,7 @@ class TrunkCall:
     def __init__(self, sip: Call, home: TrunkCalls, pair: PortPair, caller: Caller, card: Card) -> None:
         self.sip, self.home, self.pair, self.card = sip, home, pair, card
         self.leg = RtpLeg(caller, pair, home.desk.room, self._known, self.hang_up)
-        self.leg.switching = self
+        self.leg.switching, self.leg.lose = self, self.lose
         self.order: Order | None = None
         self.destination: Destination | None = None
         "Whom an outgoing call is placed to."
@@ -145,6 +145,11 @@ class TrunkCall:
             self.play_on()
         self._settle(Unable("the other side refused", status))
 
+    def later(self, delay_s: float, act: Callable[..., None], *args: object) -> None:
+        """Do something after a while, if the call is not over by then."""
+        reactor, home = self.home.desk.reactor, self.home
+        self.timers.append(reactor.callLater(delay_s, lambda: home.safely(self.sip, act, *args)))
+
     def over(self) -> None:
         """Nothing more will come of what is under way."""
         for timer in self.timers:
@@ -154,7 +159,7 @@ class TrunkCall:
         if self.moving is not None:
             self.moving.left()
         self.home.succession.abandon(self)
-        self.leg.hang_up, self.leg.switching = untold, None
+        self.leg.hang_up, self.leg.lose, self.leg.switching = untold, untold, None
 
     def _settle(self, error: Unable | None) -> None:
         settling, self._settling = self._settling, None
@@ -274,6 +279,14 @@ class TrunkCall:
             # Who has handed us over has gone, and whom we are to go on with has not answered yet.
             return
         self.why = self.why or why
-        self.sip.hang_up(self.home.now_ms, REASONS.get(why))
+        if why is Goodbye.FAILED:
+            self.sip.fail(self.home.now_ms)
+        else:
+            self.sip.hang_up(self.home.now_ms, REASONS.get(why))
         # In its own turn: the leg is in the middle of something.
+        self.home.desk.reactor.callLater(0, self.home.wake)
+
+    def lose(self) -> None:
+        """End the call for a bug that is being handled."""
+        self.home.agent.give_up(self.sip, self.home.now_ms)
         self.home.desk.reactor.callLater(0, self.home.wake)

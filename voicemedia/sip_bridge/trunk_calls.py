@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from contextlib import contextmanager
+from functools import partial
 from typing import Any, Final
 
 from twisted.logger import Logger
 
 from voicemedia.config import Trunk
 from voicemedia.errors import CallRefused, Unable, WireError
+from voicemedia.guards import guarded
 from voicemedia.interfaces import Goodbye
 from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.codec_wire import CODECS
 from voicemedia.sip_bridge.crypto_wire import SUITES
 from voicemedia.sip_bridge.desk import Card, Desk
-from voicemedia.sip_bridge.dial_plan_wire import FORBIDDEN, Called, DialPlan
 from voicemedia.sip_bridge.flow_wire import (
     Answered,
     Destination,
@@ -43,31 +44,12 @@ from voicemedia.sip_bridge.succession import Succession
 from voicemedia.sip_bridge.trunk_call import Order, TrunkCall
 from voicemedia.sip_bridge.trunk_callers import called_by_us, caller_of, headers_to_send, readable
 from voicemedia.sip_bridge.udp_ports import NoPorts, PortPair
-from voicemedia.sip_bridge.uri_wire import Uri
 from voicemedia.sip_bridge.user_agent_wire import UserAgent
+from voicemedia.sip_bridge.whom import Ways, Whom
 
 REMEMBERED: Final = 200
 "Cards of ended calls that can still be read."
-
-
-@dataclass(frozen=True, slots=True)
-class Ways:
-    """How a trunk reaches its peers."""
-
-    knows: Callable[[str], bool]
-    "Whether an address is the trunk's."
-    to: Callable[[Called], tuple[str, Flow]]
-    "The address and the way to somebody; raises `Unable`."
-    leads: Callable[[Uri], bool]
-    "Whether an address is that of a trunk, this or another, so that a peer may be asked to call there."
-    ours: Callable[[Uri, Flow], bool]
-    "Whether an address is our own, as the peer of a flow reaches us."
-    elsewhere: Callable[[Flow, int], Flow | None]
-    "Another way, when one has failed; not before so many seconds is that one worth a try."
-    host: Callable[[Flow], str]
-    "The host part of addresses there."
-    wake: Callable[[], None]
-    "Sends what the user agent has to say."
+LOST: Final = "a bug of the server; its log says more"
 
 
 class TrunkCalls:
@@ -80,10 +62,9 @@ class TrunkCalls:
 
     def __init__(self, trunk: Trunk, ports: SipPorts, desk: Desk, agent: UserAgent, ways: Ways) -> None:
         self.trunk, self.desk, self.agent = trunk, desk, agent
-        self._ports, self._ways = ports, ways
+        self._ports = ports
         self.knows, self.wake = ways.knows, ways.wake
-        self.plan = DialPlan(trunk.dial_prefixes, trunk.emergency, trunk.rewrite_called)
-        self._callers = DialPlan((), emergency=False, rewrites=trunk.rewrite_caller)
+        self.whom = Whom(trunk, ways)
         self._pace = Pace(trunk.calls_per_s)
         self._codecs = tuple(CODECS[name.lower()] for name in trunk.codecs)
         self.live: dict[Call, TrunkCall] = {}
@@ -116,6 +97,9 @@ class TrunkCalls:
         call = self.live.get(event.call)
         if call is not None:
             self._told_of(call, event)
+        elif isinstance(event, Answered):
+            # A bug has kept it from becoming a call of ours.
+            event.call.hang_up(self.now_ms)
 
     def _told_of(self, call: TrunkCall, event: Event) -> None:
         match event:
@@ -143,16 +127,31 @@ class TrunkCalls:
         except CallRefused as refusal:
             self._refuse(sip, refusal)
             return
-        caller = caller_of(sip, self.trunk.name, self.desk.route, self._callers.rewrite)
-        card = self._card(caller.call_id, "inbound", caller.number, caller.to)
-        card.agent = self.trunk.agent
-        call = TrunkCall(sip, self, pair, caller, card)
-        self._add(call)
+        with self._keeping(pair):
+            call = self._taken(sip, pair)
         media = self.media(pair, sip.flow)
         if self.trunk.answer_after_s:
             self._ring(call, sip, media)
         else:
             sip.answer(media, self.now_ms)
+
+    def _taken(self, sip: IncomingCall, pair: PortPair) -> TrunkCall:
+        caller = caller_of(sip, self.trunk.name, self.desk.route, self.whom.rewrite_caller)
+        card = self._card(caller.call_id, "inbound", caller.number, caller.to)
+        card.agent = self.trunk.agent
+        call = TrunkCall(sip, self, pair, caller, card)
+        self._add(call)
+        return call
+
+    @contextmanager
+    def _keeping(self, pair: PortPair) -> Iterator[None]:
+        """Take ports back that were lent for a call which then could not be made."""
+        try:
+            yield
+        except BaseException:
+            if all(call.pair is not pair for call in self):
+                self.desk.room.give_back(pair)
+            raise
 
     def admit(self) -> None:
         """Let one more call begin, whoever wants it.
@@ -181,7 +180,6 @@ class TrunkCalls:
 
         def answer() -> None:
             sip.answer(media, self.now_ms)
-            self.wake()
 
         call.card.state = "early" if self.trunk.early_media else "ringing"
         if not self.trunk.early_media:
@@ -190,8 +188,8 @@ class TrunkCalls:
             sip.progress(media, self.now_ms)
             if sip.state is CallState.STARTING:
                 # Only once the outcome of the offer has reached the leg.
-                self.desk.reactor.callLater(0, self._greet, call)
-        call.timers.append(self.desk.reactor.callLater(self.trunk.answer_after_s, answer))
+                call.later(0, self._greet, call)
+        call.later(self.trunk.answer_after_s, answer)
 
     def _greet(self, call: TrunkCall) -> None:
         if call.sip.state is CallState.STARTING and call.leg.listener is None:
@@ -235,23 +233,24 @@ class TrunkCalls:
 
         :raises Unable: the number may not be called, there is no room, or no way.
         """
-        called = self.plan.called(order.to)
-        uri, flow = self._ways.to(called)
-        ours, headers = self._ours(order.caller), headers_to_send(order.headers)
+        whom = self.whom
+        called = whom.plan.called(order.to)
+        uri, flow = whom.way_to(called)
+        ours, headers = whom.ours(order.caller), headers_to_send(order.headers)
         try:
             pair = self._room(flow)
         except CallRefused as refusal:
             raise Unable(refusal.reason, 503) from None
         call_id = self.desk.random(12).hex()
-        from_ = self.own_address(flow, ours)
+        from_ = whom.own_address(flow, ours)
         asserted = (("P-Asserted-Identity", from_),) if self.trunk.asserted else ()
         to = Destination(uri, from_, (*asserted, *headers), call_id)
-        try:
-            sip = self.agent.dial(to, self.media(pair, flow), flow, self.now_ms)
-        except WireError as error:
-            self.desk.room.ports.take_back(pair)
-            raise Unable(f"that is no address ({error.kind})", 400) from error
-        call = self._placed(sip, pair, order, called.number, ours)
+        with self._keeping(pair):
+            try:
+                sip = self.agent.dial(to, self.media(pair, flow), flow, self.now_ms)
+            except WireError as error:
+                raise Unable(f"that is no address ({error.kind})", 400) from error
+            call = self._placed(sip, pair, order, called.number, ours)
         self._redialing.watch(call, to)
         return call
 
@@ -265,55 +264,14 @@ class TrunkCalls:
         call.order = order
         self._add(call)
         patience_s = order.ring_s or self.trunk.ring_s
-        call.timers.append(self.desk.reactor.callLater(patience_s, self._unanswered, call))
+        call.later(patience_s, self._unanswered, call)
         self.log.info("trunk {trunk}: call {call} goes out", trunk=self.trunk.name, call=call_id, pii_to=number)
         self.wake()
         return call
 
-    def own_address(self, flow: Flow, ours: str = "") -> str:
-        """Return who calls, as the From of a call of ours has it."""
-        return f"<sip:{ours or self._ours('')}@{self._ways.host(flow)}>"
-
-    def _ours(self, wanted: str) -> str:
-        """Choose whom we call as.
-
-        :raises Unable: it is none of our numbers.
-        """
-        trunk = self.trunk
-        known = trunk.callers or ((trunk.user,) if trunk.user else ("voicemedia",))
-        if wanted and wanted not in known:
-            raise Unable("the trunk may not call as this number; see callers", 403)
-        return wanted or known[0]
-
     def order(self, to: str, taken: Callable[[TrunkCall], None], changed: Callable[[TrunkCall], None]) -> Order:
         """Make an order of our own."""
         return Order(to, taken, changed)
-
-    def address_of(self, called: Called, flow: Flow) -> Uri:
-        """Return somebody's address as a peer would call it.
-
-        :raises Unable: it is neither a trunk's nor our own.
-        """
-        uri = called.uri
-        if uri is not None and not self._ways.leads(uri) and not self._ways.ours(uri, flow):
-            raise Unable("that address is none of a trunk's", FORBIDDEN)
-        return called.uri or Uri.parse(f"sip:{called.user}@{self._ways.host(flow)}")
-
-    def referred(self, target: Uri, flow: Flow) -> Called:
-        """Read whom the peer of a flow wants us to call: at our own address it is a number for the trunk.
-
-        :raises Unable: the trunk may not call there.
-        """
-        called = self.plan.called(str(target))
-        at_ours = called.uri is not None and self._ways.ours(called.uri, flow)
-        return Called(called.number) if at_ours else called
-
-    def way_to(self, called: Called) -> tuple[str, Flow]:
-        """Return address and way.
-
-        :raises Unable: there is none.
-        """
-        return self._ways.to(called)
 
     def _unanswered(self, call: TrunkCall) -> None:
         if call.sip.state is CallState.STARTING:
@@ -330,6 +288,24 @@ class TrunkCalls:
         self._changed(call)
 
     # --- both ---
+
+    def lose(self, sip: Call | None) -> None:
+        """Log the bug that is being handled, and take note of the call it costs."""
+        call = self.live.get(sip) if sip is not None else None
+        name = sip.dialog.call_id if sip is not None else "none"
+        self.log.failure("trunk {trunk}: call {call}: lost to a bug", trunk=self.trunk.name, call=name)
+        self.desk.room.metrics.bugs += 1
+        if call is not None:
+            call.why = call.why or Goodbye.FAILED
+            call.card.reason = call.card.reason or LOST
+
+    def safely(self, sip: Call, act: Callable[..., None], *args: object) -> None:
+        """Do something for a call in its own turn: a bug ends it."""
+        try:
+            act(*args)
+        except Exception:
+            self.agent.give_up(sip, self.now_ms)
+        self.wake()
 
     def _card(self, call_id: str, direction: str, number: str, ours: str) -> Card:
         return Card(call_id, self.trunk.name, direction, number, ours, self.now_ms)
@@ -360,7 +336,7 @@ class TrunkCalls:
             call.order.changed(call)
 
     def _ended(self, call: TrunkCall, ended: Ended) -> None:
-        if self._redialing.ended(call, ended):
+        if self._again(call, ended):
             return
         del self.live[call.sip]
         self.desk.hold(-1)
@@ -373,15 +349,22 @@ class TrunkCalls:
                 status=ended.status,
                 cause=ended.cause,
             )
-        self._close(call.card, ended)
         why = call.why
         if why is None:
             moved = call.moving is not None and call.moving.referring
             why = Goodbye.CALLER_HUNG_UP if ended.status in (200, 487) else Goodbye.PEER_VANISHED
             why = Goodbye.TRANSFERRED if moved else why
-        call.over()
-        call.leg.ended(why)
-        self._changed(call)
+        steps = partial(self._close, call.card, ended), call.over, partial(call.leg.ended, why)
+        for step in (*steps, partial(self._changed, call)):
+            # Whatever becomes of one, the others follow: ports and listener are not kept by a call that is over.
+            guarded(step, partial(self.agent.give_up, ended.call, self.now_ms))()
+
+    def _again(self, call: TrunkCall, ended: Ended) -> bool:
+        try:
+            return self._redialing.ended(call, ended)
+        except Exception:
+            self.agent.give_up(ended.call, self.now_ms)
+            return False
 
     def _close(self, card: Card, ended: Ended) -> None:
         phrase = ended.response.reason if ended.response is not None else PHRASES.get(ended.status, "")

@@ -10,15 +10,17 @@ from voicemedia.interfaces import Goodbye
 from voicemedia.sip_bridge.alarms_wire import earlier
 from voicemedia.sip_bridge.desk import Desk
 from voicemedia.sip_bridge.dial_plan_wire import FORBIDDEN, Called
+from voicemedia.sip_bridge.dialog_wire import key_of_own
 from voicemedia.sip_bridge.digest_wire import Credentials
-from voicemedia.sip_bridge.flow_wire import Flow, Transmit
+from voicemedia.sip_bridge.flow_wire import Flow, Output, Transmit
 from voicemedia.sip_bridge.session_timer_wire import SessionTerms
 from voicemedia.sip_bridge.sip_ports import Message, SipPorts
 from voicemedia.sip_bridge.transaction_wire import Timing
-from voicemedia.sip_bridge.trunk_calls import TrunkCalls, Ways
+from voicemedia.sip_bridge.trunk_calls import TrunkCalls
 from voicemedia.sip_bridge.trunk_server import TrunkServer
 from voicemedia.sip_bridge.uri_wire import Uri
 from voicemedia.sip_bridge.user_agent_wire import REFUSALS, Settings, UserAgent
+from voicemedia.sip_bridge.whom import Ways
 
 TOGETHER_MS: Final = 250
 HOSTS_LIMIT: Final = 1024
@@ -35,7 +37,8 @@ class TrunkLine:
         # Asked twice for each message; to read an address costs 15 us.
         self._is_peer = lru_cache(HOSTS_LIMIT)(self._look_up)
         settings = Settings(timing=Timing(together=TOGETHER_MS), session=SessionTerms(trunk.session_s))
-        self.agent = UserAgent(lambda: desk.random(12).hex(), lambda: int.from_bytes(desk.random(4)) / 2**32, settings)
+        token, chance = lambda: desk.random(12).hex(), lambda: int.from_bytes(desk.random(4)) / 2**32
+        self.agent = UserAgent(token, chance, settings, lambda call: self.calls.lose(call))
         if desk.secret is not None:
             self.agent.credentials = Credentials(trunk.user, desk.secret.reveal(), lambda: desk.random(8).hex())
         self.server = TrunkServer(trunk, ports, desk, self.agent, self.flush)
@@ -134,12 +137,21 @@ class TrunkLine:
         """Send and do what the user agent wants, and wake when it next has something to do."""
         while outputs := self.agent.outputs():
             for output in outputs:
-                if isinstance(output, Transmit):
-                    self._ports.send(output)
-                else:
-                    self.calls.told(output)
-        self.server.look()
-        self._arm()
+                self._follow(output)
+        try:
+            self.server.look()
+        finally:
+            self._arm()
+
+    def _follow(self, output: Output) -> None:
+        try:
+            if isinstance(output, Transmit):
+                self._ports.send(output)
+            else:
+                self.calls.told(output)
+        except Exception:
+            own = self.agent.dialogs.get(key_of_own(output.message)) if isinstance(output, Transmit) else output.call
+            self.agent.give_up(own, self._clock())
 
     def _arm(self) -> None:
         next_ms = earlier(self.agent.next_due_ms, self.server.next_due_ms)
@@ -155,9 +167,12 @@ class TrunkLine:
     def _due(self) -> None:
         self._timer_ms = None
         now_ms = self._clock()
-        self.agent.due(now_ms)
-        self.server.due(now_ms)
-        self.flush()
+        try:
+            self.agent.due(now_ms)
+            self.server.due(now_ms)
+        finally:
+            # Whatever became of one thing, the time of the others goes on.
+            self.flush()
 
 
 def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

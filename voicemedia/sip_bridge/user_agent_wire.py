@@ -3,7 +3,6 @@
 After every call of `receive`, `due`, `dial` or a verb of a call, the owner takes `outputs` and asks `next_due_ms`.
 """
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Final
@@ -11,12 +10,13 @@ from typing import Final
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.agenda_wire import Agenda
 from voicemedia.sip_bridge.alarms_wire import earlier
+from voicemedia.sip_bridge.arrival_wire import invitation, meant_for_a_call, stamp, stateless_tag
 from voicemedia.sip_bridge.call_wire import Call, CallState
+from voicemedia.sip_bridge.challenge_wire import answering
 from voicemedia.sip_bridge.dialog_wire import DialogKey, key_of_request
-from voicemedia.sip_bridge.digest_wire import Credentials, realm_of, refused_realms
+from voicemedia.sip_bridge.digest_wire import Credentials
 from voicemedia.sip_bridge.exchange_wire import Exchange
 from voicemedia.sip_bridge.flow_wire import Destination, Event, Flow, Incoming, Output, Transmit
-from voicemedia.sip_bridge.grammar_wire import split_outside
 from voicemedia.sip_bridge.incoming_wire import IncomingCall
 from voicemedia.sip_bridge.offer_wire import Negotiation
 from voicemedia.sip_bridge.outgoing_wire import OutgoingCall
@@ -35,15 +35,17 @@ from voicemedia.sip_bridge.transaction_wire import (
     TimedOut,
     Timing,
 )
-from voicemedia.sip_bridge.transactions_wire import Effect, Transactions
-from voicemedia.sip_bridge.uri_wire import Uri, split_host
-from voicemedia.sip_bridge.via_wire import MAGIC, Via
-
-MOST_TRIES: Final = 4
-"Challenges one request answers: several proxies, a stale nonce or two."
+from voicemedia.sip_bridge.transactions_wire import ANSWERED, Effect, Transactions
+from voicemedia.sip_bridge.uri_wire import Uri
+from voicemedia.sip_bridge.via_wire import MAGIC
 
 REFUSALS: Final = 3
 "Of an INVITE by the network, after 1.5 s: whoever is just being started takes one that is repeated."
+
+
+def raise_on(_call: Call | None) -> None:
+    """Let a bug of ours be seen by whoever called us."""
+    raise
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +70,20 @@ class UserAgent:
 
     :param token: makes a new random token for tags, branches and Call-IDs.
     :param chance: makes a random number from 0 up to 1.
+    :param lose: called while a bug of ours is handled that costs a call, or, with None, a message of no call.
     :ivar dropped: what was thrown away, by kind.
     """
 
-    def __init__(self, token: Callable[[], str], chance: Callable[[], float], settings: Settings | None = None) -> None:
+    def __init__(
+        self,
+        token: Callable[[], str],
+        chance: Callable[[], float],
+        settings: Settings | None = None,
+        lose: Callable[[Call | None], None] = raise_on,
+    ) -> None:
         self.token = token
         self.chance = chance
+        self._lose = lose
         self.settings = settings or Settings()
         self.dialogs: dict[DialogKey, Call] = {}
         self.credentials: Credentials | None = None
@@ -102,11 +112,30 @@ class UserAgent:
         """Let time pass."""
         self._perform(self._transactions.due(now_ms), now_ms)
         while (call := self._agenda.take(now_ms)) is not None:
-            call.due(now_ms)
+            try:
+                call.due(now_ms)
+            except Exception:
+                self.give_up(call, now_ms)
             self.noted(call)
 
     def receive(self, message: Request | Response, flow: Flow, now_ms: int) -> None:
         """Take a message that came over a flow."""
+        try:
+            self._receive(message, flow, now_ms)
+        except Exception:
+            self.give_up(None, now_ms)
+            if isinstance(message, Request) and message.method != "ACK":
+                self._outputs.append(Transmit(message.answer(500, to_tag=stateless_tag(message)), flow))
+
+    def give_up(self, call: Call | None, now_ms: int) -> None:
+        """End a call for a bug of ours, while that is being handled; the owner is told once, others are not harmed."""
+        if call is None or not call.failed:
+            self._lose(call)
+        if call is not None:
+            call.fail(now_ms)
+            self.noted(call)
+
+    def _receive(self, message: Request | Response, flow: Flow, now_ms: int) -> None:
         if isinstance(message, Response):
             kind = bad_response(message)
             if kind:
@@ -114,13 +143,13 @@ class UserAgent:
             else:
                 self._perform(self._transactions.receive_response(message, now_ms), now_ms)
             return
-        _stamp(message, flow)
+        stamp(message, flow)
         refused = refusal(message, self.settings.abilities)
         if refused is None:
             self._perform(self._transactions.receive_request(message, flow, flow.reliable, now_ms), now_ms)
             return
         self._drop(refused.kind)
-        response = refused.response(message, _stateless_tag(message))
+        response = refused.response(message, stateless_tag(message))
         if response is not None:
             self._outputs.append(Transmit(response, flow))
 
@@ -157,7 +186,8 @@ class UserAgent:
     def request(self, exchange: Exchange, now_ms: int) -> None:
         """Send a request that wants a response: REGISTER, OPTIONS, or any inside a dialog."""
         request = exchange.request
-        self._introduce(request)
+        if self.settings.product and "user-agent" not in request.headers:
+            request.headers.add("User-Agent", self.settings.product)
         limit = self.settings.datagram_limit
         if limit and not exchange.enlarged and exchange.flow.transport == "UDP" and len(request.encode()) > limit:
             exchange.enlarged, exchange.flow = True, replace(exchange.flow, transport="TCP")
@@ -205,7 +235,7 @@ class UserAgent:
 
     def ended(self, call: IncomingCall) -> None:
         """Take note that a call is over: its INVITE may come again."""
-        self._inviting.discard(_invitation(call.invite))
+        self._inviting.discard(invitation(call.invite))
 
     def noted(self, call: Call) -> None:
         """Take note that a call's alarms may have changed."""
@@ -219,25 +249,50 @@ class UserAgent:
 
     # --- inside ---
 
-    def _introduce(self, request: Request) -> None:
-        if self.settings.product and "user-agent" not in request.headers:
-            request.headers.add("User-Agent", self.settings.product)
-
     def _drop(self, kind: str) -> None:
         self.dropped[kind] = self.dropped.get(kind, 0) + 1
 
     def _perform(self, effects: list[Effect], now_ms: int) -> None:
         for effect in effects:
-            transaction = effect.transaction
-            if isinstance(transaction, ClientTransaction):
-                self._client(transaction, effect, now_ms)
-            elif isinstance(effect.output, Send):
-                assert transaction is not None and isinstance(transaction.flow, Flow)
-                self._outputs.append(Transmit(effect.output.message, transaction.flow))
-            elif isinstance(effect.output, Pass) and isinstance(effect.output.message, Request):
-                self._server(transaction, effect.output.message, now_ms)
-            elif isinstance(effect.output, Broken) and transaction in self._incoming:
-                self._incoming.pop(transaction).canceled(transaction.request, now_ms)
+            try:
+                self._follow(effect, now_ms)
+            except Exception:
+                self._spoiled(effect, now_ms)
+
+    def _follow(self, effect: Effect, now_ms: int) -> None:
+        transaction = effect.transaction
+        if isinstance(transaction, ClientTransaction):
+            self._client(transaction, effect, now_ms)
+        elif isinstance(effect.output, Send):
+            assert transaction is not None and isinstance(transaction.flow, Flow)
+            self._outputs.append(Transmit(effect.output.message, transaction.flow))
+        elif isinstance(effect.output, Pass) and isinstance(effect.output.message, Request):
+            self._server(transaction, effect.output.message, now_ms)
+        elif isinstance(effect.output, Broken) and transaction in self._incoming:
+            self._incoming[transaction].canceled(transaction.request, now_ms)
+
+    def _spoiled(self, effect: Effect, now_ms: int) -> None:
+        """Answer a request with 500 that has met a bug of ours, and end the call it or a response is for."""
+        transaction = effect.transaction
+        if isinstance(transaction, ClientTransaction):
+            assert isinstance(transaction.flow, Exchange)
+            self.give_up(transaction.flow.call, now_ms)
+            return
+        call = self._worked_on(effect)
+        if transaction is not None and transaction.request is not ANSWERED:
+            tag = call.dialog.local_tag if call is not None else self.token()
+            self.respond(transaction, transaction.request.answer(500, to_tag=tag), now_ms)
+        self.give_up(call, now_ms)
+
+    def _worked_on(self, effect: Effect) -> Call | None:
+        """Return the call a request is for, be it the INVITE or the CANCEL of one that has no answer yet."""
+        transaction, output = effect.transaction, effect.output
+        request = output.message if isinstance(output, Pass) and isinstance(output.message, Request) else None
+        if request is not None and request.method == "CANCEL":
+            transaction = self._transactions.canceled(request)
+        assert not isinstance(transaction, ClientTransaction)
+        call = self._incoming.get(transaction) if transaction is not None else None
+        return call or (self.dialogs.get(key_of_request(request)) if request is not None else None)
 
     def _client(self, transaction: ClientTransaction, effect: Effect, now_ms: int) -> None:
         exchange = transaction.flow
@@ -264,29 +319,10 @@ class UserAgent:
                 exchange.tell(exchange, exchange.request.answer(503), now_ms)
 
     def _authenticate(self, exchange: Exchange, response: Response, now_ms: int) -> bool:
-        """Answer a challenge, once a realm, or again when only the nonce was stale (RFC 3261, section 22)."""
-        names = {401: ("www-authenticate", "Authorization"), 407: ("proxy-authenticate", "Proxy-Authorization")}
-        if self.credentials is None or response.status not in names:
+        """Answer a challenge; False when the response is none, or the last word."""
+        again = answering(self.credentials, exchange, response)
+        if again is None:
             return False
-        challenge, name = names[response.status]
-        challenges = response.headers.all(challenge)
-        request = exchange.request
-        given = request.headers.all(name.lower())
-        known = {realm_of(credentials) or "": credentials for credentials in given}
-        if exchange.given_up or exchange.tries > MOST_TRIES or refused_realms(challenges) & known.keys():
-            return False
-        answers = self.credentials.answers(challenges, request.method, request.uri, request.body)
-        if not answers:
-            return False
-        again = Request(request.headers.copy(), request.body, request.method, request.uri)
-        again.headers.remove(name.lower())
-        # Each proxy on the way may have a realm of its own; what one has taken the next will pass on.
-        for credentials in (known | answers).values():
-            again.headers.add(name, credentials)
-        number = request.cseq.number + 1
-        if exchange.dialog is not None:
-            number = exchange.dialog.local_seq = exchange.dialog.local_seq + 1
-        again.headers.replace("cseq", f"{number} {request.method}")
         exchange.request, exchange.tries = again, exchange.tries + 1
         self.request(exchange, now_ms)
         return True
@@ -305,7 +341,7 @@ class UserAgent:
         elif call is not None:
             call.receive(transaction, request, now_ms)
             self.noted(call)
-        elif request.method not in ("INVITE", "OPTIONS") or _meant_for_a_call(transaction, request):
+        elif request.method not in ("INVITE", "OPTIONS") or meant_for_a_call(transaction, request):
             self.respond(transaction, request.answer(481, to_tag=self.token()), now_ms)
         elif request.method == "OPTIONS":
             response = request.answer(200, to_tag=self.token())
@@ -317,7 +353,7 @@ class UserAgent:
 
     def _invited(self, transaction: ServerTransaction, request: Request, now_ms: int) -> None:
         # The same request by another way (RFC 3261, section 8.2.2.2).
-        if _invitation(request) in self._inviting:
+        if invitation(request) in self._inviting:
             self.respond(transaction, request.answer(482, to_tag=self.token()), now_ms)
             return
         try:
@@ -331,7 +367,7 @@ class UserAgent:
             return
         call.replaces = replaced
         self._incoming[transaction] = call
-        self._inviting.add(_invitation(request))
+        self._inviting.add(invitation(request))
         self.dialogs[call.dialog.key] = call
         self.tell(Incoming(call, replaced))
         call.start(now_ms)
@@ -359,40 +395,3 @@ class UserAgent:
         if call is not None:
             call.canceled(cancel, now_ms)
             self.noted(call)
-
-
-def _stamp(request: Request, flow: Flow) -> None:
-    """Write into the topmost Via where the request came from; a Via that cannot be read stays as it is."""
-    first = request.headers.first("via")
-    if first is None:
-        return
-    try:
-        top, *rest = split_outside(first, ",")
-        via = Via.parse(top)
-    except WireError:
-        return
-    stamped = via.stamped(*flow.peer)
-    if stamped is not via:
-        request.headers.replace("via", ",".join([str(stamped), *rest]))
-
-
-def _meant_for_a_call(transaction: ServerTransaction, request: Request) -> bool:
-    """Tell whether a request belongs to a dialog we do not have.
-
-    One with a tag of ours comes to our Contact. A tag on a request for somebody's name is left over from
-    something else, and may be taken as a new one (RFC 3261, section 12.2.2; RFC 4475, section 3.1.1.1).
-    """
-    if not request.recipient.tag:
-        return False
-    assert isinstance(transaction.flow, Flow)
-    return Uri.parse(request.uri).host == split_host(transaction.flow.local)[0]
-
-
-def _invitation(request: Request) -> tuple[str, str | None, CSeq]:
-    return request.call_id, request.sender.tag, request.cseq
-
-
-def _stateless_tag(request: Request) -> str:
-    """Return a tag that is the same for the same request, as a stateless server's must be (section 8.2.7)."""
-    name = "".join(value for key in ("via", "call-id", "cseq") for value in request.headers.all(key))
-    return hashlib.sha256(name.encode("utf-8", "surrogateescape")).hexdigest()[:16]
