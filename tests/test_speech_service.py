@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -85,6 +86,29 @@ def test_the_command_transcribes_a_file(tmp_path: Path) -> None:
     told = json.loads(summary.read_text())
     assert told["results"]["full_transcript"].startswith("go forward ten")
     assert told["audio_metrics"]["audio_s"] == pytest.approx(2.79, abs=0.03)
+
+
+BUSY_HOUSE = """
+[sip]
+enabled = true
+port = {port}
+[calls]
+token_env = "A_SECRET_OF_THE_SERVER"
+[stream]
+secret_env = "A_SECRET_OF_THE_SERVER"
+[recording]
+enabled = true
+"""
+
+
+@needs_pocketsphinx
+def test_a_file_is_transcribed_beside_the_server_of_the_same_configuration(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        (tmp_path / "voicemedia.toml").write_text(BUSY_HOUSE.format(port=taken.getsockname()[1]))
+        done = command(tmp_path, str(SPEECH), "--in-process", "--provider", "pocketsphinx", "--fast")
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "\ngo forward ten" in done.stdout
+    assert not (tmp_path / "var").exists()
 
 
 @needs_pocketsphinx

@@ -21,7 +21,7 @@ from twisted.internet.task import LoopingCall, deferLater
 from voicemedia.audio.resample import Resampler
 from voicemedia.callers.line import CallFailed, Destination, tls_options
 from voicemedia.callers.sound import read_wav
-from voicemedia.config import Config, Server, config_path, read_config
+from voicemedia.config import Config, Grpc, History, Server, config_path, decode_config
 from voicemedia.errors import ConfigError
 from voicemedia.one_shot import run_once
 from voicemedia.service import MediaServer, make_service
@@ -185,15 +185,20 @@ async def stream(reactor: Any, to: Destination, speaker: Speaker) -> str:
 async def start_server(reactor: Any, config: Config, provider: str) -> MediaServer:
     """Start a server that does nothing but transcribe, and wait for its recognizer.
 
+    It opens no other port and writes nothing, so the real server may run with the same configuration meanwhile.
+
     :raises ConfigError: the recognizer cannot be had.
     """
-    only = msgspec.structs.replace(
-        config,
+    chosen = provider or config.stream.provider or "pocketsphinx"
+    only = Config(
         server=Server(port=0),
+        limits=config.limits,
+        voice=config.voice,
+        stream=msgspec.structs.replace(config.stream, provider=chosen, secret_env="", allow=(), summaries=""),
+        grpc=Grpc(enabled=False),
+        history=History(enabled=False),
+        stt=config.stt,
         routes=(),
-        tts={},
-        agents={},
-        stream=msgspec.structs.replace(config.stream, provider=provider or config.stream.provider or "pocketsphinx"),
     )
     server = make_service(only, reactor)
     server.startService()
@@ -214,7 +219,7 @@ async def transcribe(reactor: Any, args: argparse.Namespace) -> int:
     try:
         rate_hz, pcm = load(args.file)
         if args.in_process:
-            server = await start_server(reactor, read_config(args.config or config_path()), args.provider)
+            server = await start_server(reactor, decode_config(args.config or config_path()), args.provider)
         to = destination(args, rate_hz, server)
         speaker = Speaker(reactor, pcm, rate_hz * 2 * CHUNK_MS // 1000, fast=args.fast)
         why = await stream(reactor, to, speaker)
