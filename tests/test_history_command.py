@@ -80,6 +80,9 @@ async def test_what_is_remembered_is_listed_shown_exported_and_erased(tmp_path: 
     assert other.count("> hello") == 1
     assert re.search(r"^  user \w+ bo@example.com$", other, re.MULTILINE)
 
+    beside = history(tmp_path, "list", config_text='[calls]\ntoken_env = "A_SECRET_OF_THE_SERVER"')
+    assert (beside.returncode, beside.stdout) == (0, listed.stdout)
+
     wrong = history(tmp_path, "list", "--limit", "-1")
     assert wrong.returncode == 2 and "a whole number from 1" in wrong.stderr
 

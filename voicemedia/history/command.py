@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from voicemedia.config import config_path, read_config
+from voicemedia.config import config_path, decode_config
 from voicemedia.errors import ConfigError
 from voicemedia.history.choosing import make_database, spool_folder
 from voicemedia.history.databases import Away, Database, Refused, version
@@ -70,7 +70,7 @@ def _add_choice(verb: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Do it; return the exit status."""
     try:
-        options = read_config(args.config or config_path()).history
+        options = decode_config(args.config or config_path()).history
         if not options.dsn_env and not Path(options.path).exists():
             print(f"Nothing is remembered yet: there is no {options.path}.", file=sys.stderr)
             return 1
@@ -86,7 +86,11 @@ def run(args: argparse.Namespace) -> int:
 
 def _with_database(make: Callable[[Any], Database], work: Callable[[Database, int], Awaitable[int]]) -> int:
     async def main(reactor: Any) -> int:
-        database = make(reactor)
+        try:
+            database = make(reactor)
+        except ConfigError as error:
+            print(error, file=sys.stderr)
+            return 2
         try:
             await database.open()
             if (found := await version(database)) != len(MIGRATIONS):
