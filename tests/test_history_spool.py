@@ -37,6 +37,15 @@ def test_what_was_appended_comes_out_in_order(tmp_path: Path) -> None:
     assert list(tmp_path.glob("1/*.jsonl")) == []
 
 
+def test_nobody_else_may_look_into_the_folders_it_makes(tmp_path: Path) -> None:
+    spool = opened(tmp_path / "var" / "spool")
+    try:
+        modes = [folder.stat().st_mode & 0o777 for folder in (tmp_path / "var", tmp_path / "var" / "spool")]
+        assert modes == [0o700, 0o700]
+    finally:
+        spool.close()
+
+
 def test_files_stay_small_enough_for_one_transaction(tmp_path: Path) -> None:
     spool = opened(tmp_path)
     line = b"x" * 1023 + b"\n"

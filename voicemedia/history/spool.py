@@ -45,7 +45,9 @@ class Spool:
 
         :raises OSError: nothing can be written there.
         """
-        self._root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        for folder in (self._root.parent, self._root):
+            # `mode` is that of the last folder made, and the database lies in the first.
+            folder.mkdir(parents=True, exist_ok=True, mode=0o700)
         for number in range(1, SERVERS + 1):
             folder = self._root / str(number)
             if self._lock >= 0 and not folder.exists():
