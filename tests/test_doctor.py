@@ -72,11 +72,12 @@ def test_a_port_taken_by_somebody_else_fails(tmp_path: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         found = look(tmp_path, f"[server]\nport = {taken.getsockname()[1]}\n{ROUTE}")["server.port"]
-    assert (found.state, found.cure) == ("fail", "free it, or choose another")
+    assert (found.state, found.cure) == ("fail", "free it, or take another")
 
 
 def test_an_address_that_is_not_ours_fails(tmp_path: Path) -> None:
-    assert look(tmp_path, f'[server]\nhost = "192.0.2.1"\nport = 0\n{ROUTE}')["server.port"].state == "fail"
+    found = look(tmp_path, f'[server]\nhost = "192.0.2.1"\nport = 0\n{ROUTE}')["server.port"]
+    assert (found.state, found.cure) == ("fail", "name an address of this machine in server.host")
 
 
 def test_an_open_address_without_a_rule_is_a_warning(tmp_path: Path) -> None:

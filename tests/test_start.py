@@ -15,6 +15,8 @@ from urllib.request import urlopen
 
 import pytest
 
+from tests.certificates import self_signed
+
 CHECKOUT = Path(__file__).parent.parent
 PATIENCE_S = 60
 "How long anything may take before a test gives up."
@@ -233,6 +235,21 @@ def test_a_port_that_is_taken_is_named(way: str, folder: Path) -> None:
     assert server.process.returncode == 1
     assert f"voicemedia: server.port: cannot listen on 127.0.0.1:{port}: ".encode() in errors
     assert b"Traceback" not in errors
+
+
+@pytest.mark.parametrize("key", ["port", "tls_port"])
+def test_a_port_of_sip_that_is_taken_is_named(key: str, folder: Path) -> None:
+    pem = self_signed(folder, "IP:127.0.0.1")
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        ports = {"port": 0, "tls_port": 0, key: port}
+        tls = f'certificate = "{pem.certificate}"\nprivate_key = "{pem.private_key}"\n'
+        numbers = "".join(f"{name} = {number}\n" for name, number in ports.items())
+        (folder / "voicemedia.toml").write_text(f"{ECHO}[sip]\nenabled = true\n{numbers}{tls}")
+        with Started(Path(sys.executable), WAYS["twist"], folder) as server:
+            _, errors = server.process.communicate(timeout=PATIENCE_S)
+    said = f"voicemedia: sip.{key}: cannot listen on 127.0.0.1:{port}: Address already in use; free it, or take another"
+    assert said.encode() in errors
 
 
 def test_a_daemon_logs_to_twistd_log(folder: Path) -> None:

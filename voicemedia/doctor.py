@@ -24,6 +24,7 @@ from voicemedia import __version__
 from voicemedia.audio.voice import make_detector
 from voicemedia.config import Config, config_path, decode_config, exposure_warnings, secret, secrets_named
 from voicemedia.errors import ConfigError
+from voicemedia.ports import cure
 from voicemedia.providers import ROOMS, Chosen, Wanted, load, wanted
 
 OLDEST_PYTHON: Final = (3, 11)
@@ -151,13 +152,13 @@ def _detector(config: Config) -> Iterator[Finding]:
 def _port(config: Config) -> Iterator[Finding]:
     server = config.server
     where = f"{server.host}:{server.port}"
-    trouble = _taken(server.host, server.port)
-    if not trouble:
+    trouble = _trouble_with(server.host, server.port)
+    if trouble is None:
         yield Finding("ok", "server.port", f"{where} is free")
-    elif trouble == os.strerror(errno.EADDRINUSE) and (running := _running(server.host, server.port)):
+    elif trouble.errno == errno.EADDRINUSE and (running := _running(server.host, server.port)):
         yield Finding("ok", "server.port", f"{where} is taken by voicemedia {running}, which is running")
     else:
-        yield Finding("fail", "server.port", f"{where}: {trouble}", "free it, or choose another")
+        yield Finding("fail", "server.port", f"{where}: {trouble.strerror}", cure(trouble, "server"))
     for warning in exposure_warnings(config):
         yield Finding("warn", "server.host", warning)
 
@@ -206,11 +207,11 @@ def _door(
 ) -> Finding:
     """Tell whether a port beside the server's can be had; one that our running server may have is well."""
     text = "{}:{}".format(*where)
-    if not (trouble := _taken(*where, kind)):
+    if (trouble := _trouble_with(*where, kind)) is None:
         return Finding("ok", name, f"{text} is free")
     if running := _running(config.server.host, config.server.port):
-        return Finding("ok", name, f"{text}: {trouble} (voicemedia {running} is running)")
-    return Finding(worst, name, f"{text}: {trouble}", "free it, or take another")
+        return Finding("ok", name, f"{text}: {trouble.strerror} (voicemedia {running} is running)")
+    return Finding(worst, name, f"{text}: {trouble.strerror}", cure(trouble, name.partition(".")[0]))
 
 
 def _installed(module: str) -> bool:
@@ -227,8 +228,8 @@ def _opus() -> Iterator[Finding]:
         yield Finding("note", "opus", f"not taken: {OPUS_CURE}", OPUS_CURE)
 
 
-def _taken(host: str, port: int, kind: SocketKind = SocketKind.SOCK_STREAM) -> str:
-    """Say why a port cannot be had; empty when it can."""
+def _trouble_with(host: str, port: int, kind: SocketKind = SocketKind.SOCK_STREAM) -> OSError | None:
+    """Tell why a port cannot be had; None when it can."""
     try:
         family, _, _, _, address = socket.getaddrinfo(host or None, port, type=kind)[0]
         with socket.socket(family, kind) as listener:
@@ -237,8 +238,8 @@ def _taken(host: str, port: int, kind: SocketKind = SocketKind.SOCK_STREAM) -> s
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(address)
     except OSError as error:
-        return error.strerror or str(error)
-    return ""
+        return error
+    return None
 
 
 def _running(host: str, port: int) -> str:

@@ -13,6 +13,7 @@ from twisted.logger import ILogObserver, Logger, LogLevel
 from twisted.python import usage
 from twisted.python.components import Componentized
 
+from voicemedia import ports
 from voicemedia.config import Config, Log, config_path, read_config
 from voicemedia.errors import ConfigError
 from voicemedia.log import Journal, LineObserver, open_observer
@@ -34,7 +35,7 @@ class House(MultiService):
 
     def __init__(self, config: Config, observer: LineObserver, reactor: Any) -> None:
         super().__init__()
-        self.observer = observer
+        self._config, self.observer = config, observer
         Journal(config.log, observer).setServiceParent(self)
         make_service(config, reactor).setServiceParent(self)
 
@@ -49,11 +50,16 @@ class House(MultiService):
         try:
             super().startService()
         except CannotListenError as error:
-            reason = getattr(error.socketError, "strerror", "") or error.socketError
-            fault = f"server.port: cannot listen on {error.interface}:{error.port}: {reason}; free it or take another"
-            self._give_up(fault, error)
+            self._give_up(self._not_heard(error), error)
         except ConfigError as error:
             self._give_up(str(error), error)
+
+    def _not_heard(self, error: CannotListenError) -> str:
+        sip, why = self._config.sip, error.socketError
+        of_sip = {sip.tls_port: "sip.tls_port", sip.port: "sip.port"} if sip.enabled else {}
+        key = "server.port" if error.port == self._config.server.port else of_sip.get(error.port, "server.port")
+        cure = ports.cure(why, key.partition(".")[0])
+        return f"{key}: cannot listen on {error.interface}:{error.port}: {why.strerror or why}; {cure}"
 
     def _give_up(self, fault: str, error: Exception) -> NoReturn:
         self.log.error("{fault}", fault=fault)
