@@ -45,6 +45,7 @@ AudioNode.prototype.connect = function (to, ...rest) {
 };
 """
 MICROPHONE_HZ = 48_000
+PATIENCE_MS = 120_000
 
 
 def record(file: Path, *parts: Path | float) -> Path:
@@ -76,6 +77,13 @@ def chromium(microphone: Path) -> Iterator[Any]:
         )
         yield browser
         browser.close()
+
+
+def fresh_context(browser: Any, **wishes: Any) -> Any:
+    """Open a window without a past, whose user is patient: on a slow machine the browser is starved first."""
+    context = browser.new_context(permissions=["microphone"], **wishes)
+    context.set_default_timeout(PATIENCE_MS)
+    return context
 
 
 def sounded(page: Any) -> NDArray[np.float64]:

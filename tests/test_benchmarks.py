@@ -188,9 +188,10 @@ def use_of(program: str) -> ProcessUse:
     command = [sys.executable, "-c", program]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "up\n"
+        said = process.stdout.readline()
         use = read_use(process.pid)
         process.communicate("")
+    assert said == "up\n"
     return use
 
 

@@ -21,8 +21,9 @@ def test_the_google_stand_in_says_where_it_listens() -> None:
     command = [sys.executable, "-m", "voicemedia.cli", "cloud", "google", "--port", "0", "--hear", "marked"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as running:
         assert running.stdout is not None
-        assert running.stdout.readline().startswith("google stand-in on 127.0.0.1:")
+        said = running.stdout.readline()
         running.terminate()
+    assert said.startswith("google stand-in on 127.0.0.1:")
 
 
 def test_an_installed_package_says_that_it_has_none(

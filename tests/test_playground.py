@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from tests.browsers import make_house
-from tests.chromium import KEEP_WHAT_SOUNDS, MISSING, chromium, likeness, record, sounded
+from tests.chromium import KEEP_WHAT_SOUNDS, MISSING, chromium, fresh_context, likeness, record, sounded
 from tests.test_start import TWISTD, Started
 from tests.test_whole import MISSING as NO_SPEECH
 from tests.test_whole import Server
@@ -38,10 +38,11 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    # The greeting passes, then the caller speaks, hears the answer begin, and speaks into it.
+    # The greeting passes, then the caller speaks, hears the answer begin, and speaks into it, and says it again for
+    # when browser and server did not have the machine for long enough to understand it at first.
     spoken = record(
         tmp_path_factory.mktemp("sound") / "microphone.wav",
-        *(7.0, EXAMPLES / "breakfast.wav", 3.2, EXAMPLES / "yes.wav", 20.0),
+        *(7.0, EXAMPLES / "breakfast.wav", 3.2, EXAMPLES / "yes.wav", 40.0, EXAMPLES / "breakfast.wav", 20.0),
     )
     with chromium(spoken) as browser:
         yield browser
@@ -51,9 +52,7 @@ class Tab:
     """One page, what came to it, and what it complained of."""
 
     def __init__(self, browser: Any, server: Server, *scripts: str, **context: Any) -> None:
-        self.context = browser.new_context(
-            permissions=["microphone"], viewport={"width": 900, "height": 1000}, **context
-        )
+        self.context = fresh_context(browser, viewport={"width": 900, "height": 1000}, **context)
         self.page = self.context.new_page()
         self.complaints: list[str] = []
         self.received = bytearray()
@@ -199,10 +198,12 @@ def elsewhere(folder: Path) -> Iterator[str]:
     command = [sys.executable, "-u", "-m", "http.server", "0", "--bind", "127.0.0.1", "--directory", str(folder)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as process:
         assert process.stdout is not None
-        port = re.search(r"port (\d+)", process.stdout.readline())
-        assert port
-        yield f"http://127.0.0.1:{port[1]}"
-        process.terminate()
+        try:
+            port = re.search(r"port (\d+)", process.stdout.readline())
+            assert port
+            yield f"http://127.0.0.1:{port[1]}"
+        finally:
+            process.terminate()
 
 
 @in_a_browser
@@ -214,7 +215,7 @@ def test_the_page_in_thirty_lines_of_the_docs_holds_a_conversation_from_another_
     folder = tmp_path_factory.mktemp("thirty")
     with elsewhere(folder) as origin, Server(folder, f'[browser]\norigins = ["{origin}"]\n') as server:
         (folder / "thirty.html").write_text(html.replace("${location.host}", f"127.0.0.1:{server.at}"))
-        context = browser.new_context(permissions=["microphone"])
+        context = fresh_context(browser)
         page = context.new_page()
         page.goto(f"{origin}/thirty.html")
         page.click("button")

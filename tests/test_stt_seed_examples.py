@@ -50,8 +50,10 @@ def google() -> Iterator[int]:
     command = [sys.executable, "-m", "voicemedia.cli", "cloud", "google", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, cwd=CHECKOUT) as running:
         assert running.stdout is not None
-        yield int(running.stdout.readline().rpartition(":")[2])
-        running.terminate()
+        try:
+            yield int(running.stdout.readline().rpartition(":")[2])
+        finally:
+            running.terminate()
 
 
 @pytest.fixture(scope="module")
