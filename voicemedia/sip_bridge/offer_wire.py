@@ -72,6 +72,8 @@ class Agreement:
     "How the peer wants to receive the codec."
     voip_metrics: bool = False
     "Both want to be told how they are heard."
+    removed: bool = False
+    "There is no sound, nor are there reports, until an offer takes it up again (RFC 3264, section 8.2)."
 
     @property
     def held(self) -> bool:
@@ -101,8 +103,11 @@ class Negotiation:
     _numbers: dict[str, int] = field(default_factory=dict)
     "Codec name or telephone-event clock -> the payload type we announced."
 
-    def offer(self) -> bytes:
-        """Return our offer, the same m-lines in the same places as before."""
+    def offer(self, *, anew: bool = False) -> bytes:
+        """Return our offer, the same m-lines in the same places as before.
+
+        :param anew: also of sound that the peer has removed: it asks for all we can do.
+        """
         sound, dtmf = self._numbered()
         lines = lines_for(sound, dtmf) + self._security_offered() + _metrics(self.terms.voip_metrics)
         protocol = {"sdes": "RTP/SAVP", "dtls": "UDP/TLS/RTP/SAVPF"}.get(self._protection, "RTP/AVP")
@@ -110,6 +115,8 @@ class Negotiation:
             protocol = self._layout[self._ours].protocol
         formats = tuple(str(number) for number, _ in (*sound, *dtmf))
         self._offered = self._media(protocol, formats, lines, self.direction)
+        if self.agreement is not None and self.agreement.removed and not anew:
+            self._offered = self._offered.refused()
         media = [line.refused() for line in self._layout] or [self._offered]
         media[self._ours] = self._offered
         return self._describe(media, "0 0")
@@ -159,6 +166,9 @@ class Negotiation:
         media = answer.media[self._ours]
         theirs = Payloads.of(media)
         chosen = theirs.first(self.terms.codecs)
+        if media.port == 0 and self.agreement is not None:
+            self._offered = None
+            return self._removed(self.agreement)
         if media.port == 0 or chosen is None:
             return None
         ours = Payloads.of(offered)
@@ -172,6 +182,11 @@ class Negotiation:
         agreement = self._security_answered(answer, media, agreement)
         self._layout, self._offered = answer.media, None
         return self._agree(agreement)
+
+    def _removed(self, agreement: Agreement) -> Agreement:
+        """Agree that there is no sound any more; what was agreed on of it is kept for when it comes back."""
+        self.agreement = replace(agreement, removed=True, sending=False, receiving=False)
+        return self.agreement
 
     def _agree(self, agreement: Agreement) -> Agreement:
         self._numbers |= {codec.name: number for number, codec in agreement.receive}
@@ -217,7 +232,13 @@ class Negotiation:
             self._layout = [line if other is media else other.refused() for other in offer.media]
             self._ours = place
             return self._describe(self._layout, offer.first("t") or "0 0"), self._agree(agreement)
-        return None
+        if self.agreement is None or not all(media.port == 0 for media in offer.media if media.kind == "audio"):
+            return None
+        if len(offer.media) <= self._ours or offer.media[self._ours].kind != "audio":
+            # A line once there stays in its place.
+            return None
+        self._layout = [media.refused() for media in offer.media]
+        return self._describe(self._layout, offer.first("t") or "0 0"), self._removed(self.agreement)
 
     def _answer_line(self, offer: Session, media: Media) -> tuple[Media, Agreement] | None:
         theirs = Payloads.of(media)

@@ -159,7 +159,7 @@ class Session:
             response.set_body(SDP, found[0])
             self.call.agent.tell(MediaChanged(self.call, found[1]))
         elif request.method == "INVITE" and media is not None:
-            response.set_body(SDP, media.offer())
+            response.set_body(SDP, media.offer(anew=True))
         self.call.dialog.refresh(request)
         if self.call.up:
             self.agree(request, response, now_ms)

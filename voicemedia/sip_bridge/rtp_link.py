@@ -138,7 +138,7 @@ class RtpLink:
     def send_rtcp(self, packet: bytes) -> None:
         """Send RTCP, to its own port or with the sound."""
         agreement, latch = self._agreement, self._latch
-        if agreement is None or latch is None or not packet:
+        if agreement is None or agreement.removed or latch is None or not packet:
             return
         wire = self.security.protect(packet, RTP if agreement.rtcp_mux else RTCP, rtcp=True)
         if wire is None:
