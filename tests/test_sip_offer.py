@@ -99,6 +99,34 @@ def test_our_order_decides_and_their_numbers_are_used(
     assert agreement.receive == ((send_type, codec),)
 
 
+@pytest.mark.parametrize(
+    ("codecs", "formats", "dtmf"),
+    [
+        # As Asterisk and FreeSWITCH offer them: events of every clock their codecs have, or seem to have.
+        ((G722,), "9 101 102", (101, 8000)),
+        ((G722,), "9 102 101", (101, 8000)),
+        ((G722,), "9 102", (102, 16000)),
+        ((OPUS,), "107 102 103 101", (103, 48000)),
+        ((OPUS,), "107 102 101", (101, 8000)),
+        ((OPUS,), "107 102", (102, 16000)),
+        ((PCMU,), "0 103", (103, 48000)),
+        ((PCMU,), "0 104", None),
+    ],
+)
+def test_the_events_are_those_of_the_codecs_clock_or_what_there_is(
+    codecs: tuple[Codec, ...], formats: str, dtmf: tuple[int, int] | None
+) -> None:
+    offer = sdp(
+        f"m=audio 40 RTP/AVP {formats}\na=rtpmap:107 opus/48000/2\na=rtpmap:101 telephone-event/8000\n"
+        "a=rtpmap:102 telephone-event/16000\na=rtpmap:103 telephone-event/48000\na=rtpmap:104 telephone-event/7\n"
+    )
+    answer, agreement = answered(offer, replace(OURS, codecs=codecs))
+    assert agreement.send_dtmf == dtmf
+    assert agreement.receive_dtmf == (() if dtmf is None else (dtmf,))
+    said = [line for line in answer.media[0].attributes("rtpmap") if "telephone-event" in line]
+    assert said == ([] if dtmf is None else [f"{dtmf[0]} telephone-event/{dtmf[1]}"])
+
+
 def test_a_static_number_can_be_given_another_meaning() -> None:
     assert negotiation().answer(sdp("m=audio 9 RTP/AVP 0\na=rtpmap:0 speex/8000\n")) is None
 

@@ -38,6 +38,9 @@ CODECS: Final[Mapping[str, Codec]] = {codec.name.lower(): codec for codec in (PC
 DTMF_TYPES: Final[Mapping[int, int]] = {8000: 101, 48000: 102}
 "Clock -> the payload type our offers give to telephone-event."
 
+EVENT_CLOCKS: Final = (8000, 16_000, 32_000, 48_000)
+"Of telephone-event that are taken: a press is counted in them, however odd they are beside the codec."
+
 _STATIC: Final = {codec.payload_type: codec for codec in (PCMU, PCMA, G722)}
 
 
@@ -87,9 +90,11 @@ class Payloads:
     def dtmf_for(self, codec: Codec) -> tuple[int, int] | None:
         """Return (payload type, clock) of the telephone-event to use beside a codec.
 
-        Its clock should be the codec's (RFC 4733, section 2.1); 8000 is what everybody has.
+        Its clock should be the codec's (RFC 4733, section 2.1); 8000 is what everybody has; some have but 16000 beside
+        G.722, whose clock is 8000.
         """
-        return next(((self.dtmf[clock], clock) for clock in (codec.clock_hz, 8000) if clock in self.dtmf), None)
+        clocks = (codec.clock_hz, 8000, *(clock for clock in self.dtmf if clock in EVENT_CLOCKS))
+        return next(((self.dtmf[clock], clock) for clock in clocks if clock in self.dtmf), None)
 
 
 def lines_for(sound: Iterable[tuple[int, Codec]], dtmf: Iterable[tuple[int, int]]) -> list[Line]:
