@@ -381,7 +381,9 @@ def test_numbers_may_differ_by_direction() -> None:
         ("never", "m=audio 0 RTP/AVP 0\n", None),
         ("never", "m=audio 9 RTP/AVP 18\n", None),
         ("never", "", "bad_answer"),
-        ("never", "m=audio 9 RTP/AVP 0\nm=video 9 RTP/AVP 31\n", "bad_answer"),
+        ("never", "m=video 9 RTP/AVP 31\n", "bad_answer"),
+        ("never", "m=video 9 RTP/AVP 31\nm=image 9 udptl t38\n", "bad_answer"),
+        ("never", "m=video 9 RTP/AVP 31\nm=audio 9 RTP/AVP 0\nm=audio 11 RTP/AVP 0\n", "bad_answer"),
         ("sdes", "m=audio 9 RTP/SAVP 0\n", "bad_answer"),
         ("sdes", "m=audio 9 RTP/SAVP 0\na=crypto:2 AES_CM_128_HMAC_SHA1_80 inline:" + "A" * 40 + "\n", "bad_answer"),
         ("dtls", "m=audio 9 UDP/TLS/RTP/SAVPF 0\na=setup:active\n", "bad_answer"),
@@ -395,6 +397,32 @@ def test_an_answer_must_fit_the_offer(srtp: str, lines: str, outcome: str | None
         return
     with pytest.raises(WireError, match=outcome):
         ours.accept(sdp(lines))
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "m=audio 9 RTP/AVP 0\nm=video 9 RTP/AVP 31\n",
+        "m=audio 9 RTP/AVP 0\nm=audio 11 RTP/AVP 8\n",
+        "m=video 0 RTP/AVP 31\nm=audio 9 RTP/AVP 0\n",
+    ],
+)
+def test_an_answer_with_more_lines_than_were_offered_is_taken_for_its_sound(lines: str) -> None:
+    ours = negotiation()
+    ours.offer()
+    agreement = ours.accept(sdp(lines))
+    assert agreement and agreement.misfit and (agreement.port, agreement.codec) == (9, PCMU)
+    # What was never offered has no place in later offers.
+    assert [media.kind for media in Session.parse(ours.offer()).media] == ["audio"]
+
+
+def test_an_answer_that_leaves_out_what_was_refused_is_taken() -> None:
+    ours = negotiation()
+    assert ours.answer(sdp("m=video 30 RTP/AVP 31\nm=audio 40 RTP/AVP 0\n"))
+    ours.offer()
+    agreement = ours.accept(sdp("m=audio 9 RTP/AVP 0\n"))
+    assert agreement and agreement.misfit and agreement.port == 9
+    assert [(m.kind, m.port) for m in Session.parse(ours.offer()).media] == [("video", 0), ("audio", 40000)]
 
 
 def test_an_answer_to_no_offer_is_an_error() -> None:

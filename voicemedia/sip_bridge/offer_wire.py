@@ -72,6 +72,8 @@ class Agreement:
     "How the peer wants to receive the codec."
     voip_metrics: bool = False
     "Both want to be told how they are heard."
+    misfit: bool = False
+    "The answer had more or fewer lines than our offer."
     removed: bool = False
     "There is no sound, nor are there reports, until an offer takes it up again (RFC 3264, section 8.2)."
 
@@ -161,9 +163,9 @@ class Negotiation:
         """
         answer = Session.parse(body)
         offered = self._offered
-        if offered is None or len(answer.media) <= self._ours or len(answer.media) != max(1, len(self._layout)):
+        if offered is None:
             raise WireError("bad_answer")
-        media = answer.media[self._ours]
+        media, layout = self._answering_line(answer)
         theirs = Payloads.of(media)
         chosen = theirs.first(self.terms.codecs)
         if media.port == 0 and self.agreement is not None:
@@ -180,8 +182,26 @@ class Negotiation:
             rtcp_mux=agreement.rtcp_mux and offered.attribute("rtcp-mux") is not None,
         )
         agreement = self._security_answered(answer, media, agreement)
-        self._layout, self._offered = answer.media, None
-        return self._agree(agreement)
+        self._layout, self._offered = layout, None
+        return self._agree(replace(agreement, misfit=len(answer.media) != len(layout)))
+
+    def _answering_line(self, answer: Session) -> tuple[Media, list[Media]]:
+        """Return the line that answers our sound, and the lines of later offers.
+
+        An answer must have the lines of its offer (RFC 3264, section 6). Where it has more or fewer, ours is the one in
+        its place, else the only sound there is; there is no telling what the others are about, so they are let be.
+
+        :raises WireError: `bad_answer`.
+        """
+        here = [each for each in answer.media[self._ours : self._ours + 1] if each.kind == "audio"]
+        if here and len(answer.media) == max(1, len(self._layout)):
+            return here[0], answer.media
+        sound = here or [each for each in answer.media if each.kind == "audio"]
+        if len(sound) != 1:
+            raise WireError("bad_answer")
+        layout = [line.refused() for line in self._layout] or sound
+        layout[self._ours] = sound[0]
+        return sound[0], layout
 
     def _removed(self, agreement: Agreement) -> Agreement:
         """Agree that there is no sound any more; what was agreed on of it is kept for when it comes back."""

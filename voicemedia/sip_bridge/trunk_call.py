@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from twisted.internet.defer import Deferred, fail, succeed
+from twisted.logger import Logger
 
 from voicemedia.errors import Unable
 from voicemedia.interfaces import Caller, Goodbye, Listener
@@ -96,6 +97,8 @@ class TrunkCall:
     :param sip: changes when another dialog takes the place of this one (RFC 3891); sound and listener stay.
     """
 
+    log = Logger()
+
     def __init__(self, sip: Call, home: TrunkCalls, pair: PortPair, caller: Caller, card: Card) -> None:
         self.sip, self.home, self.pair, self.card = sip, home, pair, card
         self.leg = RtpLeg(caller, pair, home.desk.room, self._known, self.hang_up)
@@ -112,6 +115,8 @@ class TrunkCall:
         self.successor: Call | None = None
         "The call the peer wants us to go on with (REFER); not answered yet."
         self.timers: list[Any] = []
+        self._misfit = False
+        "Said that answers do not fit."
         self._settling: Deferred[None] | None = None
         "Fires when the peer has taken our hold or resume."
 
@@ -135,6 +140,9 @@ class TrunkCall:
 
     def agreed(self, agreement: Agreement) -> None:
         """Take what has been agreed on."""
+        if agreement.misfit and not self._misfit:
+            self._misfit = True
+            self.log.warn("call {call}: answers have other lines than our offers", call=self.card.call_id)
         self.leg.agree(numbered(agreement, self.sip.flow.peer[0]))
         self._settle(None)
 
