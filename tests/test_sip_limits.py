@@ -1,10 +1,13 @@
 """What a trunk may take, how it answers, and how keys travel, as a telephone sees it."""
+# Twisted carries types, but not everywhere.
+# mypy: disallow-untyped-calls=False
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import msgspec
 import pytest
+from twisted.internet.testing import MemoryReactorClock
 
 from tests.in_reactor import in_reactor
 from tests.sip_house import ECHO, PCMA_SILENCE, Telephone, bridge_of, header, pause, serving, until
@@ -15,6 +18,7 @@ from voicemedia.sip_bridge.flow_wire import Flow
 from voicemedia.sip_bridge.hop_wire import reachable, target_of
 from voicemedia.sip_bridge.pace_wire import Pace
 from voicemedia.sip_bridge.rtp_wire import read_rtp
+from voicemedia.sip_bridge.sip_ports import Ears, SipPorts
 from voicemedia.sip_bridge.tone_detector_wire import ToneDetector
 from voicemedia.sip_bridge.tones_wire import key_tone
 from voicemedia.sip_bridge.uri_wire import Uri
@@ -221,3 +225,28 @@ def test_a_telephone_behind_a_nat_is_reached_where_it_comes_from(
 ) -> None:
     flow = Flow("UDP", "192.0.2.1:5060", comes_from)
     assert reachable(target_of(Uri.parse(f"sip:me@{contact}"), flow), flow) == goes_to
+
+
+@pytest.mark.parametrize(
+    ("given", "four", "six"),
+    [
+        ("192.0.2.7", "192.0.2.7", "::1"),
+        (("192.0.2.7", "2001:db8::7"), "192.0.2.7", "2001:db8::7"),
+        (("2001:db8::7",), "127.0.0.1", "2001:db8::7"),
+        ("", "127.0.0.1", "::1"),
+    ],
+)
+def test_peers_are_told_the_public_address_of_their_own_family(
+    given: str | tuple[str, ...], four: str, six: str
+) -> None:
+    settings = Sip(host="::", port=5060, public_address=given)
+    ears = Ears(lambda host: True, lambda *_: None, lambda *_: None, lambda *_: None, lambda kind: None, lambda: 0)
+    ports = SipPorts(settings, MemoryReactorClock(), ears)
+    assert (ports.address("127.0.0.1"), ports.address("::1")) == (four, six)
+    assert ports.local("UDP", "::1") == f"[{six}]:5060"
+
+
+@pytest.mark.parametrize("given", ["example.com", "192.0.2.0/24", ("192.0.2.7", "192.0.2.8"), ("192.0.2.7", "")])
+def test_a_public_address_that_is_none_is_refused_at_the_start(given: str | tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match="public_address"):
+        Sip(public_address=given)

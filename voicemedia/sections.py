@@ -155,8 +155,8 @@ class Sip(Section, frozen=True):
     "PEM file with its key."
     ca: str = ""
     "PEM file with who signs the certificates of servers we connect to; empty: whom the system trusts."
-    public_address: str = ""
-    "Our address as peers see it, from behind a NAT; empty: the one they reach."
+    public_address: str | tuple[str, ...] = ""
+    "Our address as peers see it, from behind a NAT, or a list of one IPv4 and one IPv6; empty: the one they reach."
     rtp_first_port: Port = 10_000
     "Ports for sound, two for each call: the first; 0 lets the system choose."
     rtp_last_port: Port = 19_999
@@ -177,8 +177,22 @@ class Sip(Section, frozen=True):
             raise ValueError("rtp_last_port: must be greater than rtp_first_port")
         if self.dns_server and not re.fullmatch(r"[0-9.]+:[0-9]{1,5}", self.dns_server):
             raise ValueError("dns_server: expected address:port, such as 192.0.2.53:53")
-        if self.public_address:
-            networks((self.public_address,), "public_address")
+        _check_public(self.public_addresses)
+
+    @property
+    def public_addresses(self) -> tuple[str, ...]:
+        """`public_address` as a list."""
+        given = self.public_address
+        return given if isinstance(given, tuple) else (given,) if given else ()
+
+
+def _check_public(addresses: tuple[str, ...]) -> None:
+    try:
+        families = [ipaddress.ip_address(address).version for address in addresses]
+    except ValueError as error:
+        raise ValueError(f"public_address: {error}; write it like 192.0.2.7 or 2001:db8::7") from error
+    if len(set(families)) < len(families):
+        raise ValueError("public_address: one of IPv4 and one of IPv6 at most")
 
 
 def _check_rewrite(key: str, pattern: str, replacement: str) -> None:

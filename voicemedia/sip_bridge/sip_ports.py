@@ -136,8 +136,10 @@ class SipPorts:
     def address(self, peer: str) -> str:
         """Return our address as a peer reaches it."""
         settings = self._settings
-        if settings.public_address:
-            return settings.public_address
+        # Peers of the other family reach us without the NAT.
+        for public in settings.public_addresses:
+            if (":" in public) == (":" in peer):
+                return public
         if settings.host not in ("", "0.0.0.0", "::"):
             return settings.host
         if peer not in self._locals:
