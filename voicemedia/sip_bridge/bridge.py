@@ -29,7 +29,7 @@ class Bridge:
     def __init__(self, config: Config, reactor: Any, metrics: Metrics, clock: Callable[[], int]) -> None:
         self._reactor, self._metrics = reactor, metrics
         settings = config.sip
-        ears = Ears(self._admitted, self._take, self._unsent, self._refused, self._complain, clock)
+        ears = Ears(self._admitted, self._take, self._unsent, self._refused, self._complain, clock, self._disconnected)
         self.ports = SipPorts(settings, reactor, ears, client_judge(settings))
         self.hub = UdpHub(reactor, clock)
         self.rtp_ports = UdpPorts(settings.host, settings.rtp_first_port, settings.rtp_last_port, clock)
@@ -104,6 +104,11 @@ class Bridge:
         line = self._line_of(flow.peer[0])
         if line is not None:
             line.unsent(message)
+
+    def _disconnected(self, flow: Flow) -> None:
+        line = self._line_of(flow.peer[0])
+        if line is not None:
+            line.disconnected(flow)
 
     def _refused(self, peer: tuple[str, int], branch: str) -> None:
         line = self._line_of(peer[0])

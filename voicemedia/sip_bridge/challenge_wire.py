@@ -24,7 +24,7 @@ def answering(credentials: Credentials | None, exchange: Exchange, response: Res
     answers = credentials.answers(challenges, request.method, request.uri, request.body)
     if not answers:
         return None
-    again = Request(request.headers.copy(), request.body, request.method, request.uri)
+    again = request.copy()
     again.headers.remove(name.lower())
     # Each proxy on the way may have a realm of its own; what one has taken the next will pass on.
     for given in (known | answers).values():

@@ -56,13 +56,18 @@ class Transmit:
 
     @property
     def address(self) -> tuple[str, int]:
-        """Where it goes without a `hop`: to the peer, or, a response over UDP, along its Via when that can be read."""
-        if self.flow.reliable or isinstance(self.message, Request):
+        """Where it goes without a `hop`: to the peer, or, a response, along its Via when that can be read.
+
+        Over TCP and TLS that is where the peer listens, should the connection its request came over be gone (RFC 3261,
+        section 18.2.2); at its own address in any case.
+        """
+        if isinstance(self.message, Request):
             return self.flow.peer
         try:
-            return self.message.via.reply_to
+            via = self.message.via
         except WireError:
             return self.flow.peer
+        return (self.flow.peer[0], via.listening) if self.flow.reliable else via.reply_to
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ class OutgoingCall(Call):
         if response.status != 422 or not at_least_s or "min-se" in exchange.request.headers or self._canceling:
             return False
         old = exchange.request
-        again = Request(old.headers.copy(), old.body, old.method, old.uri)
+        again = old.copy()
         again.headers.remove("session-expires")
         again.headers.replace("cseq", f"{old.cseq.number + 1} INVITE")
         ask(again, self.agent.settings.session, at_least_s=at_least_s)

@@ -24,6 +24,7 @@ from voicemedia.sip_bridge.sip_socket import SipSocket
 from voicemedia.sip_bridge.sip_wire import Request, Response
 from voicemedia.sip_bridge.tls import server_context
 from voicemedia.sip_bridge.uri_wire import Uri
+from voicemedia.untold import untold
 
 Message = Request | Response
 TRIES: Final = 32
@@ -49,6 +50,8 @@ class Ears:
     complain: Callable[[str], None]
     "Told the kind of what was thrown away."
     clock: Callable[[], int]
+    disconnected: Callable[[Flow], None] = untold
+    "A connection is gone."
 
 
 class SipPorts:
@@ -327,6 +330,8 @@ class Connection(Protocol):
         lost, self._waiting, self._unproved = [*self._unproved, *self._waiting], [], []
         for message, flow in lost:
             self._ports.ears.unsent(message, flow)
+        if self._flow is not None:
+            self._ports.ears.disconnected(self._flow)
 
 
 def _own_address_towards(peer: str) -> str:

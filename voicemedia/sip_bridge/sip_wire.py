@@ -219,6 +219,10 @@ class Request(Message):
         """Return the bytes to send."""
         return self._encode(f"{self.method} {self.uri} {self.version}")
 
+    def copy(self) -> "Request":
+        """Return another that says the same, to be changed."""
+        return Request(self.headers.copy(), self.body, self.method, self.uri)
+
     def answer(self, status: int, reason: str = "", to_tag: str = "") -> "Response":
         """Make a response, copying what must be copied byte for byte (RFC 3261, section 8.2.6).
 

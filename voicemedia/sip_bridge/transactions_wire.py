@@ -99,6 +99,10 @@ class Transactions:
         """Take note that what a transaction sent could not leave."""
         return self._after(transaction, transaction.broken(now_ms))
 
+    def again(self, transaction: ServerTransaction, now_ms: int) -> list[Effect]:
+        """Say once more what was last said to a request that has no final response."""
+        return self._after(transaction, transaction.receive(transaction.request, now_ms))
+
     def of(self, message: Request | Response) -> ClientTransaction | ServerTransaction | None:
         """Return the transaction that sent a message."""
         via = message.via

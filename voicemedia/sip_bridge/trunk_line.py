@@ -127,6 +127,11 @@ class TrunkLine:
         self.agent.unsent(message, self._clock())
         self.flush()
 
+    def disconnected(self, flow: Flow) -> None:
+        """Take note that a connection is gone."""
+        self.agent.disconnected(flow, self._clock())
+        self.flush()
+
     def refused(self, peer: tuple[str, int], branch: str) -> None:
         """Take note that the network says that a message of ours reached nobody."""
         # Where another server waits, nobody waits for this one.

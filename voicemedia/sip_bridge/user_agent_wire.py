@@ -43,11 +43,6 @@ REFUSALS: Final = 3
 "Of an INVITE by the network, after 1.5 s: whoever is just being started takes one that is repeated."
 
 
-def raise_on(_call: Call | None) -> None:
-    """Let a bug of ours be seen by whoever called us."""
-    raise
-
-
 @dataclass(frozen=True, slots=True)
 class Settings:
     """How a user agent behaves."""
@@ -70,7 +65,7 @@ class UserAgent:
 
     :param token: makes a new random token for tags, branches and Call-IDs.
     :param chance: makes a random number from 0 up to 1.
-    :param lose: called while a bug of ours is handled that costs a call, or, with None, a message of no call.
+    :param lose: called while a bug of ours is handled that costs a call or, with None, a message; none: it raises.
     :ivar dropped: what was thrown away, by kind.
     """
 
@@ -79,7 +74,7 @@ class UserAgent:
         token: Callable[[], str],
         chance: Callable[[], float],
         settings: Settings | None = None,
-        lose: Callable[[Call | None], None] = raise_on,
+        lose: Callable[[Call | None], None] | None = None,
     ) -> None:
         self.token = token
         self.chance = chance
@@ -129,6 +124,8 @@ class UserAgent:
 
     def give_up(self, call: Call | None, now_ms: int) -> None:
         """End a call for a bug of ours, while that is being handled; the owner is told once, others are not harmed."""
+        if self._lose is None:
+            raise
         if call is None or not call.failed:
             self._lose(call)
         if call is not None:
@@ -155,9 +152,17 @@ class UserAgent:
 
     def unsent(self, message: Request | Response, now_ms: int) -> None:
         """Take note that a message could not leave: its connection broke, or no way led to its host."""
-        transaction = self._transactions.of(message)
-        if transaction is not None:
+        if (transaction := self._transactions.of(message)) is not None:
             self._perform(self._transactions.broken(transaction, now_ms), now_ms)
+
+    def disconnected(self, flow: Flow, now_ms: int) -> None:
+        """Take note that a connection is gone: say again what was last said of calls over it that have no answer.
+
+        When it cannot leave by another connection either, they are over (RFC 3261, section 17.2.4).
+        """
+        for transaction in tuple(self._incoming):
+            if transaction.flow == flow:
+                self._perform(self._transactions.again(transaction, now_ms), now_ms)
 
     def refused(self, peer: tuple[str, int], branch: str, now_ms: int, patience: int = REFUSALS) -> None:
         """Take note that nobody is there who could take a message (ICMP; RFC 3261, section 18.4).
@@ -193,7 +198,7 @@ class UserAgent:
             exchange.enlarged, exchange.flow = True, replace(exchange.flow, transport="TCP")
         flow = exchange.flow
         request.headers.remove("via")
-        request.headers.put_first("Via", f"SIP/2.0/{flow.transport} {flow.local};branch={MAGIC}{self.token()};rport")
+        self._put_via(request, flow)
         self._perform(self._transactions.request(request, exchange, flow.reliable, now_ms), now_ms)
 
     def new_request(self, method: str, uri: Uri, caller: str, to: str) -> Request:
@@ -212,8 +217,7 @@ class UserAgent:
     def transmit(self, request: Request, flow: Flow, hop: Uri) -> None:
         """Send an ACK of a 2xx; its Via is made once, so that the same ACK can be sent again."""
         if "via" not in request.headers:
-            branch = f"{MAGIC}{self.token()}"
-            request.headers.put_first("Via", f"SIP/2.0/{flow.transport} {flow.local};branch={branch};rport")
+            self._put_via(request, flow)
         self._outputs.append(Transmit(request, flow, hop))
 
     def cancel(self, exchange: Exchange, cancel: Request, now_ms: int) -> None:
@@ -248,6 +252,10 @@ class UserAgent:
         message.headers.add("Supported", ", ".join(abilities.supported))
 
     # --- inside ---
+
+    def _put_via(self, request: Request, flow: Flow) -> None:
+        branch = f"{MAGIC}{self.token()}"
+        request.headers.put_first("Via", f"SIP/2.0/{flow.transport} {flow.local};branch={branch};rport")
 
     def _drop(self, kind: str) -> None:
         self.dropped[kind] = self.dropped.get(kind, 0) + 1
@@ -308,12 +316,7 @@ class UserAgent:
             case Broken() if exchange.enlarged and exchange.flow.reliable and not exchange.given_up:
                 # The peer takes no TCP: better in fragments than not at all (RFC 3261, section 18.1.1).
                 exchange.flow = replace(exchange.flow, transport="UDP")
-                exchange.request = Request(
-                    exchange.request.headers.copy(),
-                    exchange.request.body,
-                    exchange.request.method,
-                    exchange.request.uri,
-                )
+                exchange.request = exchange.request.copy()
                 self.request(exchange, now_ms)
             case Broken():
                 exchange.tell(exchange, exchange.request.answer(503), now_ms)

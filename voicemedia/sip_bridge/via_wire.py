@@ -61,7 +61,12 @@ class Via:
     @property
     def sent_by(self) -> str:
         """Host and port in lower case, the default port filled in; part of the transaction's name."""
-        return f"{self.host.lower()}:{self.port or DEFAULT_PORT.get(self.transport.upper(), 5060)}"
+        return f"{self.host.lower()}:{self.listening}"
+
+    @property
+    def listening(self) -> int:
+        """The port its sender takes connections and datagrams at."""
+        return self.port or DEFAULT_PORT.get(self.transport.upper(), 5060)
 
     def stamped(self, host: str, port: int) -> Self:
         """Return it with where it really came from (RFC 3581, section 4).
@@ -80,7 +85,7 @@ class Via:
     def reply_to(self) -> tuple[str, int]:
         """Where a response goes over an unreliable transport (RFC 3261, section 18.2.2; RFC 3581)."""
         params = self.params
-        port = self.port or DEFAULT_PORT.get(self.transport.upper(), 5060)
+        port = self.listening
         if maddr := params.get("maddr"):
             return maddr.strip("[]"), port
         rport = params.get("rport") or ""
