@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from voicemedia.errors import WireError
 from voicemedia.interfaces import Transcript, Word
 from voicemedia.protocols import stt_stream_wire as wire
-from voicemedia.protocols.languages_wire import known_language
+from voicemedia.protocols.languages_wire import known_language, usual_spelling
 from voicemedia.protocols.stt_stream_wire import Audio, End, Finalize, Ping, read_parameters, read_text
 from voicemedia.transcribing.events import SUGGESTIONS, Heard, Over, Trouble, Wish
 
@@ -142,6 +142,15 @@ def test_no_parameters_make_the_reader_fail(parameters: dict[str, list[str]]) ->
 @pytest.mark.parametrize("text", ["en", "EN", "en-US", "fr", "ja-JP", "zh-Hans-CN", "yue", "auto", "AUTO", "en_GB"])
 def test_languages_are_known(text: str) -> None:
     assert known_language(text)
+
+
+@pytest.mark.parametrize(
+    ("written", "usual"),
+    [("EN", "en"), ("AUTO", "auto"), ("en_gb", "en-GB"), ("ja-JP", "ja-JP"), ("ZH-hans-cn", "zh-Hans-CN")],
+)
+def test_a_language_is_passed_on_in_its_usual_spelling(written: str, usual: str) -> None:
+    assert usual_spelling(written) == usual
+    assert read_parameters({"language": [written]}).wish.language == usual
 
 
 def test_a_transcription_has_the_seeds_keys() -> None:

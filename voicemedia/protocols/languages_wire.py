@@ -21,3 +21,10 @@ def known_language(text: str) -> bool:
         return True
     tag = TAG.fullmatch(text)
     return tag is not None and tag[1].lower() in ISO_639_1 | BEYOND
+
+
+def usual_spelling(tag: str) -> str:
+    """Write the tag of a language as everybody does (RFC 5646, section 2.1.1): `EN_us` is `en-US`."""
+    language, *others = tag.replace("_", "-").split("-")
+    cased = {2: str.upper, 4: str.title}
+    return "-".join([language.lower(), *(cased.get(len(each), str.lower)(each) for each in others)])

@@ -15,7 +15,7 @@ import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.interfaces import Word
-from voicemedia.protocols.languages_wire import known_language
+from voicemedia.protocols.languages_wire import known_language, usual_spelling
 from voicemedia.transcribing.events import RATES_HZ, Heard, Over, Trouble, Wish
 
 MAX_CHUNK_BYTES: Final = 1 << 20
@@ -191,7 +191,7 @@ def read_parameters(parameters: Mapping[str, Sequence[str]]) -> Request:
 def _language(text: str) -> str:
     if not known_language(text):
         raise WireError("unsupported_language", f"no language {text[:40]!r}; give a BCP 47 code such as en, or auto")
-    return text
+    return usual_spelling(text)
 
 
 def _provider(text: str) -> str:

@@ -86,10 +86,9 @@ class Sessions:
             return None, troubles
         spoken: tuple[str, ...] = getattr(self._recognizers[name].recognizer, "languages", ())
         language = wish.language if not spoken or _speaks(spoken, wish.language) else spoken[0]
-        # Nothing is to be found out of one language.
-        if language != wish.language and not (wish.language == "auto" and len(spoken) == 1):
-            does = "find out the language" if wish.language == "auto" else f"hear {wish.language}"
-            message = f"{name} does not {does}, but hears {_listed(spoken)}"
+        # Who leaves the choice to us is content with the language the provider is set to.
+        if language != wish.language and wish.language != "auto":
+            message = f"{name} does not hear {wish.language}, but hears {_listed(spoken)}"
             troubles.append(Trouble("unsupported_language", message, now_s))
         return replace(wish, provider=name, language=language), troubles
 
