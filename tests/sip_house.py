@@ -76,7 +76,7 @@ def pause(seconds: float) -> "Deferred[None]":
     return waited
 
 
-async def until(true: Callable[[], object], patience_s: float = 4) -> None:
+async def until(true: Callable[[], object], patience_s: float = 30) -> None:
     """Let the reactor run until something is so."""
     for _ in range(int(patience_s * 200)):
         if true():

@@ -107,6 +107,23 @@ async def test_what_an_interruption_has_cut_was_not_sent_and_is_not_recorded(tmp
 
 
 @in_reactor
+async def test_what_was_said_before_a_bye_is_heard_although_it_is_read_after_it(tmp_path: Path) -> None:
+    async with serving(ECHO, recording=Recording(enabled=True, folder=str(tmp_path))) as server:
+        phone = Telephone(server)
+        await phone.call()
+        said = noise(1, 50)
+        # All of it, and the BYE, is sent before the server has its turn.
+        for packet in said:
+            phone.say(packet)
+        await phone.hang_up()
+        await phone.close()
+        await until(lambda: not bridge_of(server).lines[0].calls.live)
+        await until(recorded(tmp_path))
+    _, left, _ = the_recording(tmp_path)
+    assert place_of(decode_alaw(b"".join(said)), left) >= 0
+
+
+@in_reactor
 async def test_what_was_lost_on_the_way_leaves_all_else_in_its_place(tmp_path: Path) -> None:
     async with serving(ECHO, recording=Recording(enabled=True, folder=str(tmp_path))) as server:
         phone = Telephone(server)
@@ -124,12 +141,9 @@ async def test_what_was_lost_on_the_way_leaves_all_else_in_its_place(tmp_path: P
         await until(recorded(tmp_path))
     _, left, _ = the_recording(tmp_path)
     # Behind a hole the first 4 ms are cross-faded.
-    places = {
-        place_of(decode_alaw(packet)[64:], left) - 32 - 160 * number
-        for number, packet in enumerate(said)
-        if number % 10 != 7
-    }
-    assert len(places) == 1
+    places = [place_of(decode_alaw(packet)[64:], left) for packet in said]
+    # Should this process stand still in between, the telephone speaks late from then on, and is heard where it spoke.
+    assert [places[hole + 1] - places[hole - 1] for hole in range(7, 100, 10)].count(320) >= 8
 
 
 @in_reactor

@@ -243,6 +243,8 @@ async def test_who_has_not_asked_is_told_nothing() -> None:
     async with serving() as server, phone(server) as caller:
         assert "rtcp-xr" not in await caller.call()
         await caller.talk(tone(10))
+        # Who was sent nothing is told nothing either.
+        await until(lambda: caller.sound.got)
         await caller.hang_up()
         await until(lambda: caller.reports.got)
         assert not any(isinstance(part, ExtendedReport) for part in read_rtcp(caller.reports.got[-1]))

@@ -78,6 +78,8 @@ class Hub:
     def add(self, udp: object, take: Any) -> None:
         self.takes.append(take)
 
+    def drain(self, udp: object) -> None: ...
+
     def remove(self, udp: object) -> None: ...
 
 

@@ -4,7 +4,8 @@
 
 import errno
 import socket
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
@@ -43,18 +44,22 @@ def refusals(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return branches
 
 
-def closed_port(host: str = "127.0.0.1") -> int:
-    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((host, 0))
-        port: int = probe.getsockname()[1]
-        return port
+@contextmanager
+def closed_port(host: str = "127.0.0.1") -> Iterator[int]:
+    """Give a port that is closed to everybody, and that no other process opens meanwhile."""
+    with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as held:
+        held.bind((host, 0))
+        # Of a connected socket the kernel says "port unreachable" to all but that one peer.
+        held.connect((host, 9))
+        yield held.getsockname()[1]
 
 
 @in_reactor
 async def test_a_call_to_a_closed_port_fails_soon() -> None:
     async with calling() as (server, client, bob):
-        call = await client.place(f"sip:bob@127.0.0.1:{closed_port()}")
-        await until(lambda: not bridge_of(server).rtp_ports.lent)
+        with closed_port() as nowhere:
+            call = await client.place(f"sip:bob@127.0.0.1:{nowhere}")
+            await until(lambda: not bridge_of(server).rtp_ports.lent)
         card = await client.card(call)
         assert (card["state"], card["status"]) == ("ended", 503)
         # The port of all trunks is not the worse for it.
@@ -111,11 +116,12 @@ async def test_what_became_of_one_datagram_does_not_hold_up_the_next(host: str) 
     port = ours.open(host, 0)
     other = Socket()
     listening = reactor.listenUDP(0, other, interface=host)
-    there, nowhere = (host, listening.getHost().port), (host, closed_port(host))
-    for number in range(100):
-        ours.write(b"INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP c;branch=z9hG4bK%d;rport\r\n" % number, nowhere)
-        ours.write(b"%d" % number, there)
-    await until(lambda: len(other.got) == 100 and len(refused) == 100)
+    with closed_port(host) as closed:
+        there, nowhere = (host, listening.getHost().port), (host, closed)
+        for number in range(100):
+            ours.write(b"INVITE sip:a@b SIP/2.0\r\nVia: SIP/2.0/UDP c;branch=z9hG4bK%d;rport\r\n" % number, nowhere)
+            ours.write(b"%d" % number, there)
+        await until(lambda: len(other.got) == 100 and len(refused) == 100)
     assert refused == [(nowhere, f"z9hG4bK{number}") for number in range(100)]
     other.transport.write(b"still there?", (host, port))  # type: ignore[union-attr]
     await until(lambda: heard == [b"still there?"])

@@ -114,8 +114,8 @@ class RtpLeg:
         room.hub.add(pair.rtcp, guarded(self._take_rtcp, lambda: self.lose()))
 
     def __repr__(self) -> str:
-        codec = self._agreement.codec.name if self._agreement else "nothing yet"
-        return f"rtp {codec} -> jitter {self._receiver.deadline_ms} ms"
+        agreed = self._agreement
+        return f"rtp {agreed.codec.name if agreed else 'nothing yet'} -> jitter {self._receiver.deadline_ms} ms"
 
     # --- from the SIP side ---
 
@@ -183,6 +183,7 @@ class RtpLeg:
 
     def _close(self) -> None:
         try:
+            self._room.hub.drain(self._pair.rtp)
             self._end_run()
             self._link.close(self._quality.goodbye(self._sender, self._room.clock()))
         finally:
@@ -319,9 +320,7 @@ class RtpLeg:
 
     def play(self, pcm: bytes) -> None:
         """Send whole frames, each in its slot; to a peer that hears music they are lost."""
-        if self.music is not None:
-            return
-        for at in range(0, len(pcm), self._frame_bytes):
+        for at in range(0, len(pcm) if self.music is None else 0, self._frame_bytes):
             if packets := self._sender.play(pcm[at : at + self._frame_bytes]):
                 self._link.send(packets)
 

@@ -19,6 +19,8 @@ Take = Callable[[bytes, tuple[Any, ...], int], None]
 
 DATAGRAM_LIMIT: Final = 2048
 "Longer than any packet of a call."
+MOST_WAITING: Final = 256
+"Datagrams drained of one socket: more than the kernel keeps, were nobody still sending."
 AT_ONCE: Final = 256
 "Sockets read before the reactor has its turn again."
 
@@ -44,6 +46,19 @@ class UdpHub:
             self._reactor.addReader(self)
         self._takes[udp.fileno()] = udp, take
         self._epoll.register(udp.fileno(), select.EPOLLIN)
+
+    def drain(self, udp: socket.socket) -> None:
+        """Tell the owner of a socket at once what still waits there, said before a BYE that was read first."""
+        _, take = self._takes.get(udp.fileno(), (udp, None))
+        if take is None:
+            return
+        now_ms = self._clock()
+        for _ in range(MOST_WAITING):
+            try:
+                datagram, source = udp.recvfrom(DATAGRAM_LIMIT)
+            except OSError as error:
+                return self._unreadable(error)
+            take(datagram, source, now_ms)
 
     def remove(self, udp: socket.socket) -> None:
         """Read it no more; before it is closed."""
