@@ -136,7 +136,9 @@ def test_the_session_id_may_stand_in_the_query_or_a_header() -> None:
         ({"language": "klingon"}, 422, "unsupported_language"),
         ({"sample_rate": "fast"}, 422, "unsupported_sample_rate"),
         ({"is_final_chunk": "perhaps"}, 422, "invalid_parameter"),
-        ({"provider": "nobody"}, 422, "invalid_parameter"),
+        ({"language": "e" * 2000}, 422, "invalid_parameter"),
+        ({"provider": "nobody"}, 422, "provider_unavailable"),
+        ({"provider": "no body"}, 422, "provider_unavailable"),
         ({"session_id": "a b"}, 422, "invalid_parameter"),
     ],
 )
@@ -147,17 +149,21 @@ def test_a_field_at_fault_is_422(fields: dict[str, str], status: int, code: str)
     assert asking.header("content-type") == "application/json"
 
 
+def test_a_form_without_a_chunk_is_422() -> None:
+    for asking in (Api().post(None), Api().post(None, language="en")):
+        assert (asking.status, asking.body["code"]) == (422, "invalid_parameter")
+        assert "audio_chunk" in asking.body["message"]
+
+
 def test_what_is_no_form_is_400_or_415() -> None:
     api = Api()
     multipart = f"Content-Type: multipart/form-data; boundary={BOUNDARY}\r\n"
     answers = [
-        api.post(None, language="en"),
         api.raw(b"nonsense", multipart),
         api.raw(form(SECOND)[:-40], multipart),
         api.raw(form(SECOND), "Content-Type: multipart/form-data\r\n"),
-        api.post(SECOND, language="e" * 2000),
     ]
-    assert [asking.status for asking in answers] == [400] * 5
+    assert [asking.status for asking in answers] == [400] * 3
     assert {asking.body["code"] for asking in answers} == {"invalid_request"}
     for head in ("Content-Type: application/json\r\n", ""):
         asking = api.raw(b"{}", head)
@@ -199,8 +205,10 @@ def test_no_room_and_no_provider_are_503() -> None:
     assert full.header("retry-after")
     api = Api()
     api.api.troubles["fake"] = "no model"
-    away = api.post(SECOND, provider="fake")
-    assert (away.status, away.body["code"]) == (503, "provider_unavailable")
+    for name in ("fake", "FAKE", ""):
+        away = api.post(SECOND, provider=name)
+        assert (away.status, away.body["code"]) == (503, "provider_unavailable")
+        assert away.header("retry-after")
     api.api.troubles.clear()
     failing = api.post(SECOND)
     api.api.ear.fail(retryable=False)

@@ -46,6 +46,7 @@ STATUS: Final = {
     "forbidden": 403,
     "session_not_found": 404,
     "session_expired": 404,
+    "method_not_allowed": 405,
     "audio_too_large": 413,
     "unsupported_media_type": 415,
     "unsupported_audio_format": 415,
@@ -59,14 +60,19 @@ STATUS: Final = {
     "transcription_timeout": 503,
 }
 "Status by code."
+UNPROCESSABLE: Final = 422
 
 
 class Refused(Exception):
-    """The request is answered with an error."""
+    """The request is answered with an error.
 
-    def __init__(self, code: str, message: str, retry_after_s: int | None = None) -> None:
+    :param status: where it is not that of the code.
+    """
+
+    def __init__(self, code: str, message: str, retry_after_s: int | None = None, *, status: int = 0) -> None:
         super().__init__(message)
         self.code, self.message, self.retry_after_s = code, message, retry_after_s
+        self.status = status or STATUS[code]
 
 
 # --- the form ---
@@ -95,12 +101,12 @@ def read_form(request: Any) -> Form:
     if header := request.getHeader("X-Session-ID"):
         fields.setdefault("session_id", [header])
     if audio is None:
-        raise Refused("invalid_request", "there is no audio_chunk in the form")
+        raise Refused("invalid_parameter", "there is no audio_chunk in the form")
     asked = wire.read_parameters(fields)
     if asked.faults:
         fault = asked.faults[0]
-        code = "invalid_parameter" if fault.code in ("session_not_found", "provider_unavailable") else fault.code
-        raise Refused(code, fault.message)
+        code = "invalid_parameter" if fault.code == "session_not_found" else fault.code
+        raise Refused(code, fault.message, status=UNPROCESSABLE)
     try:
         final = wire.read_flag("is_final_chunk")(fields.get("is_final_chunk", ["false"])[-1].strip() or "false")
     except WireError as error:
@@ -118,7 +124,7 @@ def _parts(content: Any, boundary: str) -> tuple[dict[str, list[str]], bytes | N
             if part.name == "audio_chunk" or (audio is None and part.filename):
                 audio = part.raw
             elif part.size > FIELD_BYTES:
-                raise Refused("invalid_request", f"the field {part.name[:40]} is too long")
+                raise Refused("invalid_parameter", f"the field {part.name[:40]} is too long")
             else:
                 fields.setdefault(part.name, []).append(part.raw.decode("utf-8", "replace"))
     except ParserLimitReached as error:
@@ -251,18 +257,18 @@ class ChunkPage(Resource):
         """Answer one chunk."""
         if request.method != b"POST":
             request.setHeader("Allow", "POST")
-            return self._refuse(request, 405, Refused("method_not_allowed", "only POST is taken here"))
+            return self._refuse(request, Refused("method_not_allowed", "only POST is taken here"))
         try:
             self._take(request)
         except Refused as refused:
-            return self._refuse(request, STATUS[refused.code], refused)
+            return self._refuse(request, refused)
         return NOT_DONE_YET
 
-    def _refuse(self, request: Any, status: int, refused: Refused) -> int:
+    def _refuse(self, request: Any, refused: Refused) -> int:
         if refused.retry_after_s is not None:
             request.setHeader("Retry-After", str(refused.retry_after_s))
         body = wire.error(Trouble(refused.code, refused.message, self._reactor.seconds()))
-        return answer(request, status, msgspec.json.encode(body))
+        return answer(request, refused.status, msgspec.json.encode(body))
 
     def _take(self, request: Any) -> None:
         refusal = self._door.admit(request)
@@ -309,9 +315,11 @@ class ChunkPage(Resource):
         wish, troubles = self._sessions.choose(form.request.wish)
         if wish is None or troubles:
             trouble = troubles[0]
-            known = "no provider" not in trouble.message
-            retry = RETRY_AFTER_S if trouble.code == "provider_unavailable" and known else None
-            raise Refused(trouble.code if known else "invalid_parameter", trouble.message, retry)
+            if trouble.code != "provider_unavailable":
+                raise Refused(trouble.code, trouble.message)
+            if not self._sessions.knows(form.request.wish.provider):
+                raise Refused(trouble.code, trouble.message, status=UNPROCESSABLE)
+            raise Refused(trouble.code, trouble.message, RETRY_AFTER_S)
         minted = session_id in ("", NEW)
         return self._sessions.open(wish, (OWNER, "") if minted else _keys(session_id, peer)[1], attended=False)
 

@@ -72,9 +72,7 @@ class Sessions:
         """
         now_s = self._setting.time_of_day()
         troubles = []
-        name = wish.provider
-        if name not in self._recognizers and name.lower() in self._recognizers:
-            name = name.lower()
+        name = self._own_name(wish.provider)
         if name and (reason := self._unusable(name)):
             troubles.append(Trouble("provider_unavailable", reason, now_s))
             name = ""
@@ -91,6 +89,15 @@ class Sessions:
             message = f"{name} does not hear {wish.language}, but hears {_listed(spoken)}"
             troubles.append(Trouble("unsupported_language", message, now_s))
         return replace(wish, provider=name, language=language), troubles
+
+    def knows(self, provider: str) -> bool:
+        """Tell whether a client may name a provider, be it one that cannot serve now; without a name: it may."""
+        return not provider or self._own_name(provider) in self._recognizers
+
+    def _own_name(self, provider: str) -> str:
+        """Name a provider as we do: it may be written in capitals."""
+        lower = provider.lower()
+        return lower if provider not in self._recognizers and lower in self._recognizers else provider
 
     def _unusable(self, name: str) -> str:
         if name not in self._recognizers:
