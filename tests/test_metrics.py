@@ -1,6 +1,7 @@
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from voicemedia.interfaces import Goodbye
 from voicemedia.metrics import PLAIN, Metrics
 
 
@@ -31,6 +32,19 @@ def test_ends_errors_and_failures_are_counted_by_their_names() -> None:
     assert found["voicemedia_calls_ended_total{reason=drained}"] == 1
     assert found["voicemedia_wire_errors_total{carrier=smartflo,kind=bad_base64}"] == 2
     assert found["voicemedia_providers_failed_total{provider=stt}"] == 1
+
+
+def test_what_has_not_happened_yet_is_zero_so_that_the_first_time_is_an_increase() -> None:
+    metrics = Metrics()
+    metrics.routes = ("/vendor-stream", "/sip/office")
+    metrics.live_by_route = lambda: {"/sip/office": 2}
+    found = samples(metrics)
+    assert [found[f"voicemedia_calls_ended_total{{reason={reason.value}}}"] for reason in Goodbye] == [0] * len(Goodbye)
+    assert [found[f"voicemedia_providers_failed_total{{provider={name}}}"] for name in ("stt", "agent", "tts")] == [
+        0
+    ] * 3
+    assert found["voicemedia_calls_active{route=/vendor-stream}"] == 0
+    assert found["voicemedia_calls_active{route=/sip/office}"] == 2
 
 
 def test_a_value_falls_into_the_bucket_of_its_upper_bound() -> None:

@@ -12,6 +12,8 @@ from typing import Any, Final
 from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
+from voicemedia.interfaces import Goodbye
+
 REPLY_BUCKETS_MS: Final = (10, 20, 50, 100, 200, 300, 500, 750, 1000, 1500, 2000, 3000, 5000, 10000, 30000)
 LAG_BUCKETS_MS: Final = (1, 2, 5, 10, 20, 50, 100, 200, 500, 1000)
 
@@ -156,6 +158,7 @@ class Metrics:
         "providers_failed",
         "recognizers",
         "recordings",
+        "routes",
         "segments",
         "turns",
         "voices",
@@ -178,6 +181,8 @@ class Metrics:
         self.wire_errors: Counter[tuple[str, str]] = Counter()
         "By carrier and kind of `WireError`."
         self.providers_failed: Counter[str] = Counter()
+        self.routes: tuple[str, ...] = ()
+        "Those that are answered, called or not."
         self.live_by_route: Callable[[], Mapping[str, int]] = dict
         "Asked at each scrape: calls that are on, by route."
         self.live_sessions: Callable[[], Mapping[str, int]] = dict
@@ -242,9 +247,12 @@ class Metrics:
         """Give prometheus_client what was counted (its `Collector` protocol)."""
         for name, what in PLAIN.items():
             yield CounterMetricFamily(f"voicemedia_{name}", what, value=getattr(self, name))
-        yield _labeled("calls_ended", "Calls ended, by reason.", ("reason",), self.calls_ended)
+        # What has not happened is 0 and not absent: Prometheus sees no increase in a series that begins with 1.
+        ended = dict.fromkeys((reason.value for reason in Goodbye), 0) | self.calls_ended
+        yield _labeled("calls_ended", "Calls ended, by reason.", ("reason",), ended)
         yield _labeled("wire_errors", "Messages that broke the protocol.", ("carrier", "kind"), self.wire_errors)
-        yield _labeled("providers_failed", "Failures of providers in calls.", ("provider",), self.providers_failed)
+        failed = dict.fromkeys(("stt", "agent", "tts"), 0) | self.providers_failed
+        yield _labeled("providers_failed", "Failures of providers in calls.", ("provider",), failed)
         yield from self._of_calls()
         yield from self._of_recognizers()
         yield from self._of_voices()
@@ -254,7 +262,7 @@ class Metrics:
             yield CounterMetricFamily(f"voicemedia_{name}", what, value=segments.get(key, 0))
         yield from self._of_recordings()
         active = GaugeMetricFamily("voicemedia_calls_active", "Calls that are on.", labels=("route",))
-        for route, calls in self.live_by_route().items():
+        for route, calls in {**dict.fromkeys(self.routes, 0), **self.live_by_route()}.items():
             active.add_metric((route,), calls)
         yield active
         sessions = GaugeMetricFamily(

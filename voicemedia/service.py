@@ -68,6 +68,7 @@ class MediaServer(MultiService):
         self.history = History(config.history, reactor) if config.history.enabled else None
         self.switchboard = Switchboard(reactor, self._ticker, config.limits, self.history)
         self.recorder = self._make_recorder(seconds) if config.recording.enabled else None
+        self.metrics.routes = tuple(route.path for _, route in config.answering)
         self.metrics.live_by_route = self.switchboard.live_by_route
         providers.load_plugins(config.server.plugins)
         chosen = providers.load_all(config)
