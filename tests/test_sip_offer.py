@@ -72,7 +72,7 @@ def test_a_bad_description_is_refused(body: bytes) -> None:
 def test_a_carriers_offer_is_answered_with_one_codec_and_keys() -> None:
     answer, agreement = answered(wild("twilio_invite"))
     assert str(answer) == (
-        "v=0\r\no=- 77 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n"
+        "v=0\r\no=voicemedia 77 1 IN IP4 192.0.2.10\r\ns=-\r\nc=IN IP4 192.0.2.10\r\nt=0 0\r\n"
         "m=audio 40000 RTP/AVP 0 101\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
         "a=fmtp:101 0-15\r\na=ptime:20\r\na=sendrecv\r\n"
     )

@@ -54,6 +54,16 @@ async def test_a_scenario_of_sipp_goes_as_written(name: str, transport: str, tmp
         await until(lambda: not left_behind(server))
 
 
+@needs_sipp
+@pytest.mark.parametrize("name", ["uac", "regexp"])
+@in_reactor
+async def test_a_scenario_that_comes_with_sipp_goes_as_written(name: str, tmp_path: Path) -> None:
+    async with serving() as server:
+        status, log = await sipp(tmp_path, bridge_of(server).ports.port, "-sn", name, "-m", "2")
+        assert status == 0, log
+        await until(lambda: not left_behind(server))
+
+
 def free_ports() -> int:
     """Find where baresip may listen, over UDP and TCP; it wants to be told, and takes the ports that follow."""
     while True:

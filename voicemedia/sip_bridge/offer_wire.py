@@ -17,6 +17,9 @@ from voicemedia.sip_bridge.xr_wire import ATTRIBUTE, WANTED, wants_metrics
 
 _MIRROR: Final = {"sendonly": "recvonly", "recvonly": "sendonly", "sendrecv": "sendrecv", "inactive": "inactive"}
 
+USER: Final = "voicemedia"
+"Of our o= line: letters, which is what SIPp looks for; `-` would say that hosts have no users."
+
 PLAIN: Final = ("RTP/AVP", "RTP/AVPF")
 SECURE: Final = ("RTP/SAVP", "RTP/SAVPF")
 OVER_DTLS: Final = ("UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF")
@@ -344,7 +347,7 @@ class Negotiation:
         if said != self._said:
             self._version += 1
             self._said = said
-        head = Session([("v", "0"), ("o", f"- {self.session_id} {self._version} {address}")])
+        head = Session([("v", "0"), ("o", f"{USER} {self.session_id} {self._version} {address}")])
         return f"{head}{said}".encode("utf-8", "surrogateescape")
 
 
