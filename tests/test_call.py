@@ -293,6 +293,17 @@ def test_a_carrier_that_sends_nothing_in_silence_still_ends_the_utterance(stage:
     assert stage.ears.events == ["onset", "endpoint"]
 
 
+def test_a_recorder_that_sends_by_the_second_is_heard_as_one_utterance(stage: Stage) -> None:
+    stage.begin().pass_ms(1000)
+    for _ in range(3):
+        stage.pass_ms(1000, media=False)
+        for _ in range(50):
+            stage.call.hear(VOICED, False)
+    assert stage.ears.events == ["onset"]
+    stage.pass_ms(1000 + 300 + 200 + 20, media=False)
+    assert stage.ears.events == ["onset", "endpoint"]
+
+
 def test_hanging_up_waits_until_everything_was_heard(stage: Stage) -> None:
     stage.mind.answers = ["Good bye.|bye"]
     stage.begin().pass_ms(380)

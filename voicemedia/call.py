@@ -8,6 +8,7 @@ from typing import Final
 
 from twisted.logger import Logger
 
+from voicemedia.audio.rhythm import Rhythm
 from voicemedia.audio.voice import Endpointer, Speech
 from voicemedia.diary import Diary, Turn
 from voicemedia.errors import ProviderError
@@ -21,7 +22,7 @@ from voicemedia.utterance import Utterance
 FAREWELL_MS: Final = 6_000
 "How long a goodbye of ours may take to be heard."
 STALL_MS: Final = 200
-"Media missing for this long beyond the hangover is silence."
+"Sound that is overdue for this long beyond the hangover is silence."
 MAX_FAILURES: Final = 3
 "Apologies in one turn before the call is given up."
 
@@ -42,13 +43,13 @@ class Call:
         self.diary.readers.append(self._follower.turn)
         self.mind, self.setting, self._endpointer, self._left = mind, setting, endpointer, left
         self._clock, self._overhear = setting.clock, mind.overhear
-        self._turns, self._expected = Turns(), Expected()
+        self._turns, self._expected, self._rhythm = Turns(), Expected(), Rhythm()
         self.utterance = Utterance(setting.turns.transcript_wait_ms, setting.turns.key_wait_ms)
         self._patience_ms = setting.limits.provider_s * 1000
         self._stall_ms = setting.voice.hangover_ms + STALL_MS
         self._farewell: Goodbye | None = None
         self._failures = 0
-        self.answered_ms = self._heard_ms = self._farewell_ms = self._clock()
+        self.answered_ms = self._farewell_ms = self._clock()
         self._speaker = Speaker(
             leg,
             mind,
@@ -88,7 +89,7 @@ class Call:
             self.recognition.feed(pcm)
         self._overhear(pcm)
         if not concealed:
-            self._heard_ms = self._clock()
+            self._rhythm.heard(self._clock())
         if speech is not None:
             self._voice(speech)
 
@@ -141,7 +142,7 @@ class Call:
         """Let 20 ms pass: sound to send, in this very tick, late packets, turns that have become complete."""
         self._speaker.tick(now_ms, self._patience_ms)
         self.leg.tick(now_ms)
-        if self.utterance.speaking and now_ms - self._heard_ms > self._stall_ms:
+        if self.utterance.speaking and self._rhythm.overdue_ms(now_ms) > self._stall_ms:
             # The carrier sends nothing while its caller is silent.
             speech = self._endpointer.stop_now()
             if speech is not None:
