@@ -292,3 +292,14 @@ def test_an_incoming_call_nobody_answers_is_refused_in_the_end() -> None:
     a.dial("b")
     net.run(200_000)
     assert (ended(a)[1], ended(b)[1]) == (480, 480)
+
+
+@pytest.mark.parametrize(("expires", "over_s"), [("2", 2), ("0", 180), ("soon", 180), ("7200", 180)])
+def test_a_caller_that_says_how_long_it_waits_is_not_kept_longer(expires: str, over_s: int) -> None:
+    net, a, b = pair()
+    b.on_event = lambda event: event.call.ring(net.now_ms) if isinstance(event, Incoming) else None
+    call = a.dial("b", headers=(("Expires", expires),))
+    net.run(over_s * 1000 - 500)
+    assert call.state is b.calls[0].state is CallState.STARTING
+    net.run(over_s * 1000 + 500)
+    assert (ended(a)[1], ended(b)[1]) == ((487, 487) if over_s == 2 else (480, 480))

@@ -184,6 +184,13 @@ def test_without_rport_a_response_goes_to_the_port_in_the_via() -> None:
     assert Via.parse("SIP/2.0/UDP 192.0.2.9;branch=x").stamped("192.0.2.9", 5060).params.get("received") is None
 
 
+def test_a_sender_cannot_say_where_it_came_from() -> None:
+    via = Via.parse("SIP/2.0/UDP 192.0.2.9:5070;received=198.51.100.1;branch=z9hG4bKx").stamped("192.0.2.9", 5070)
+    assert via.reply_to == ("192.0.2.9", 5070)
+    via = Via.parse("SIP/2.0/UDP 192.0.2.9;rport=7;received=198.51.100.1;branch=z9hG4bKx").stamped("192.0.2.9", 5070)
+    assert via.reply_to == ("192.0.2.9", 5070)
+
+
 def test_an_ipv6_received_needs_no_brackets() -> None:
     message = read_datagram((Path(__file__).parent / "vectors/sip/wild/ipv6_received.sip").read_bytes())
     assert message.via.reply_to == ("2001:db8::9:255", 5060)

@@ -69,6 +69,11 @@ def test_a_bad_description_is_refused(body: bytes) -> None:
         Session.parse(body)
 
 
+def test_empty_lines_are_of_no_account() -> None:
+    body = b"\r\nv=0\r\n\r\no=- 1 1 IN IP4 192.0.2.1\r\ns=-\r\n\r\nm=audio 9 RTP/AVP 0\r\n\r\n\r\n"
+    assert [media.port for media in Session.parse(body).media] == [9]
+
+
 def test_a_carriers_offer_is_answered_with_one_codec_and_keys() -> None:
     answer, agreement = answered(wild("twilio_invite"))
     assert str(answer) == (

@@ -52,6 +52,10 @@ class IncomingCall(Call):
     def start(self, now_ms: int) -> None:
         """Refuse at once what cannot become a call, and in the end what has not become one."""
         self.alarms.set("limit", now_ms + self.agent.settings.ring_limit_ms, lambda at_ms: self.refuse(480, at_ms))
+        expires_s = self.invite.number("expires", 0)
+        if expires_s:
+            # The caller waits no longer (RFC 3261, section 13.3.1).
+            self.alarms.set("expires", now_ms + expires_s * 1000, lambda at_ms: self.refuse(487, at_ms))
         terms = self.agent.settings.session
         if too_short(self.invite, terms):
             self.refuse(422, now_ms, headers=(("Min-SE", str(terms.min_s)),))

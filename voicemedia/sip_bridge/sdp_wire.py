@@ -86,15 +86,16 @@ class Session(Section):
 
     @classmethod
     def parse(cls, body: bytes) -> "Session":
-        """Parse a description with CRLF or LF line ends.
+        """Parse a description with CRLF or LF line ends; empty lines, which some peers send, are left out.
 
         :raises WireError: `bad_sdp`, `bad_media`, `too_large`.
         """
         lines = body.decode("utf-8", "surrogateescape").replace("\r\n", "\n").rstrip("\n\r ").split("\n", LINE_LIMIT)
         if len(lines) > LINE_LIMIT:
             raise WireError("too_large")
-        if lines[0].rstrip() != "v=0":
-            raise WireError("bad_sdp", lines[0][:40])
+        lines = [line for line in lines if line]
+        if not lines or lines[0].rstrip() != "v=0":
+            raise WireError("bad_sdp", "".join(lines[:1])[:40])
         session = cls()
         section: Section = session
         for line in lines:

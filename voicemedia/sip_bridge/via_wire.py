@@ -71,11 +71,12 @@ class Via:
     def stamped(self, host: str, port: int) -> Self:
         """Return it with where it really came from (RFC 3581, section 4).
 
-        `rport` is filled in when asked for; `received` then always, else only when the name differs.
+        `rport` is filled in when asked for; `received` then always, else when the name differs, or it is there already:
+        who sends a request may not choose who is sent the response.
         """
         params = self.params
         asked = "rport" in params
-        if not asked and self.host.strip("[]").lower() == host.lower():
+        if not asked and "received" not in params and self.host.strip("[]").lower() == host.lower():
             return self
         if asked:
             params = params.with_("rport", str(port))
