@@ -20,6 +20,7 @@ _MIRROR: Final = {"sendonly": "recvonly", "recvonly": "sendonly", "sendrecv": "s
 USER: Final = "voicemedia"
 "Of our o= line: letters, which is what SIPp looks for; `-` would say that hosts have no users."
 
+NOWHERE: Final = ("0.0.0.0", "::", "0:0:0:0:0:0:0:0")
 PLAIN: Final = ("RTP/AVP", "RTP/AVPF")
 SECURE: Final = ("RTP/SAVP", "RTP/SAVPF")
 OVER_DTLS: Final = ("UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF")
@@ -84,6 +85,11 @@ class Agreement:
     def held(self) -> bool:
         """The peer does not want to hear us: no-RTP timers are off, no tone is played."""
         return not self.sending
+
+    @property
+    def silent(self) -> bool:
+        """Nobody is to hear anybody, or there is nowhere to send to."""
+        return not self.sending and (not self.receiving or self.address in NOWHERE)
 
 
 @dataclass(slots=True)
@@ -312,7 +318,7 @@ class Negotiation:
         number, codec = chosen
         offered = _MIRROR[body.direction_of(media)]
         # The old way to hold (RFC 2543): nothing can be sent to nowhere.
-        nowhere = address in ("0.0.0.0", "::", "0:0:0:0:0:0:0:0")
+        nowhere = address in NOWHERE
         mux = media.attribute("rtcp-mux") is not None and self.terms.rtcp_mux
         dtmf = theirs.dtmf_for(codec) if self.terms.dtmf else None
         return Agreement(

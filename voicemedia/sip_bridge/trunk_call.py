@@ -114,6 +114,8 @@ class TrunkCall:
         self.moving: Move | None = None
         self.successor: Call | None = None
         "The call the peer wants us to go on with (REFER); not answered yet."
+        self.begun = False
+        "Its agent has been told that it is there."
         self.timers: list[Any] = []
         self._misfit = False
         "Said that answers do not fit."
@@ -125,6 +127,12 @@ class TrunkCall:
         agreement = self.sip.media.agreement if self.sip.media else None
         named = agreement is not None and source == agreement.address
         return source == self.sip.flow.peer[0] or named or self.home.knows(source)
+
+    @property
+    def silent(self) -> bool:
+        """Nobody is to hear anybody, for now."""
+        agreement = self.sip.media.agreement if self.sip.media else None
+        return agreement is not None and agreement.silent
 
     # --- what the trunk tells ---
 

@@ -49,6 +49,8 @@ from voicemedia.sip_bridge.whom import Ways, Whom
 
 REMEMBERED: Final = 200
 "Cards of ended calls that can still be read."
+SILENT_S: Final = 30
+"An agent waits so long for a call in which nobody is to hear anybody."
 LOST: Final = "a bug of the server; its log says more"
 
 
@@ -105,6 +107,8 @@ class TrunkCalls:
         match event:
             case MediaChanged() | MediaRefused() | KeyPressed():
                 call.told(event)
+                if call.card.answered_ms is not None and not call.silent:
+                    self._begin(call)
             case Progress():
                 self._progressed(call, event)
             case Answered():
@@ -192,7 +196,7 @@ class TrunkCalls:
         call.later(self.trunk.answer_after_s, answer)
 
     def _greet(self, call: TrunkCall) -> None:
-        if call.sip.state is CallState.STARTING and call.leg.listener is None:
+        if call.sip.state is CallState.STARTING and call.leg.listener is None and not call.silent:
             self._listen(call)
 
     def _listen(self, call: TrunkCall) -> None:
@@ -315,7 +319,7 @@ class TrunkCalls:
         self.live[call.sip] = call
 
     def _answered(self, call: TrunkCall) -> None:
-        card, order = call.card, call.order
+        card = call.card
         card.state, card.status = "up", 200
         if card.answered_ms is not None:
             # Somebody has come in the place of another; the conversation goes on.
@@ -324,12 +328,22 @@ class TrunkCalls:
         for timer in call.timers:
             if timer.active():
                 timer.cancel()
-        if order is None:
-            if call.leg.listener is None:
-                self._listen(call)
-        elif call.sip.up:
-            order.taken(call)
+        if call.silent:
+            # Whoever joins two parties may bring ours only later, who is to hear the first words.
+            call.later(SILENT_S, self._begin, call)
+        else:
+            self._begin(call)
+
+    def _begin(self, call: TrunkCall) -> None:
+        """Let the agent, or whoever has placed the call, take it; once."""
+        if call.begun or not call.sip.up:
+            return
+        call.begun = True
+        if call.order is not None:
+            call.order.taken(call)
             self._changed(call)
+        elif call.leg.listener is None:
+            self._listen(call)
 
     def _changed(self, call: TrunkCall) -> None:
         if call.order is not None:
