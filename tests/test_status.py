@@ -113,7 +113,10 @@ def test_a_provider_in_trouble_degrades_health_and_says_why() -> None:
     peer.troubles["stt.pocketsphinx"] = "pocketsphinx is not installed"
     health = peer.ask_json("/health")
     assert health["status"] == "degraded"
-    assert health["providers"]["stt.pocketsphinx"] == {"available": False, "reason": "pocketsphinx is not installed"}
+    away = {"available": False, "reason": "pocketsphinx is not installed"}
+    assert health["providers"]["stt.pocketsphinx"] == away
+    assert health["providers"]["pocketsphinx"] == away, "as a client of the streaming API names it"
+    assert "diet" not in health["providers"]
 
 
 def test_a_draining_server_tells_balancers_to_look_elsewhere() -> None:

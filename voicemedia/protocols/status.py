@@ -85,8 +85,15 @@ def health(world: World, uptime_s: float) -> tuple[int, dict[str, object]]:
         "active_calls": len(world.sessions),
         "active_sessions": len(world.sessions) + transcribing.get("active_sessions", 0),
         "streaming": transcribing,
-        "providers": {name: {"available": not trouble, "reason": trouble} for name, trouble in troubles.items()},
+        "providers": _availability(troubles),
     }
+
+
+def _availability(troubles: Mapping[str, str]) -> dict[str, dict[str, object]]:
+    """List who can serve: each by its key, recognizers by the name alone that clients of the streaming API use, too."""
+    recognizers = {key.removeprefix("stt."): trouble for key, trouble in troubles.items() if key.startswith("stt.")}
+    named = {**recognizers, **troubles}
+    return {name: {"available": not trouble, "reason": trouble} for name, trouble in named.items()}
 
 
 def stats(world: World) -> dict[str, object]:
