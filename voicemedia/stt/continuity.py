@@ -17,6 +17,8 @@ from voicemedia.stt.stretches import MARGIN_MS, NOTHING, Patience, Speech, Strea
 
 UNREACHED: Final = "unavailable"
 "Code of the error when a provider's server is not there: it has heard nothing of the sound."
+DOUBLINGS: Final = 3
+"So often the wait for a final grows."
 STEADY_MS: Final = 5000
 "A stream that lived this long was no failure to begin with."
 
@@ -173,6 +175,8 @@ class Continuity:
             waiting_ms = now_ms - max(first.closed_ms, stream.opened_ms, stream.heard_ms)
             # Whoever decodes here, at some times real time, needs longer for long utterances.
             limit_ms = patience.final_ms + (first.ring.end - first.ring.start) * 250 // self._rate_hz
+            # Who is asked again because it was slow does the same work once more: it will not be faster.
+            limit_ms <<= min(first.tries, DOUBLINGS)
         elif stream.traits.interims and self._speech.on:
             # It may be noise, of which there is nothing to say: asked again later and later, and nobody is blamed.
             waiting_ms = now_ms - max(self._onset_ms, stream.heard_ms)
