@@ -223,7 +223,7 @@ def test_an_element_that_is_not_needed_may_be_long_and_is_not_kept() -> None:
     assert len(vars(reader)["_pending"]) < 100
 
 
-@pytest.mark.parametrize("octets", [b"fLaC" + bytes(100), b"ID3" + bytes(100)])
+@pytest.mark.parametrize("octets", [b"fLaC" + bytes(100), b"ID3" + bytes(100), b"\0\0\0\x24ftypiso5" + bytes(100)])
 def test_sound_that_cannot_be_read_is_not_played_as_noise(octets: bytes) -> None:
     with pytest.raises(WireError, match="unsupported_audio"):
         Arriving().feed(octets)

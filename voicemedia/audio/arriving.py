@@ -10,8 +10,8 @@ from voicemedia.errors import WireError
 
 RIFF: Final = b"RIFF"
 MAGICS: Final = (webm.MAGIC, ogg.MAGIC, RIFF)
-FOREIGN: Final = {b"fLaC": "FLAC", b"ID3": "MP3", b"FORM": "AIFF"}
-"First bytes of what is sound and cannot be read; as PCM it would be noise."
+FOREIGN: Final = {(0, b"fLaC"): "FLAC", (0, b"ID3"): "MP3", (0, b"FORM"): "AIFF", (4, b"ftyp"): "MP4 (AAC)"}
+"Where, and by which bytes, sound is known that cannot be read; as PCM it would be noise."
 BLOCK_WITHIN: Final = 4_000
 "A recorder that goes on sends a block within so many bytes: half a second of Opus, an eighth of samples."
 ZEROS_FROM: Final = 100
@@ -104,7 +104,7 @@ class Arriving:
             return OpusSource(webm.WebmReader(self._max_pending) if magic == webm.MAGIC else ogg.OggReader())
         if self._source is not None:
             return self._source
-        foreign = next((name for start, name in FOREIGN.items() if octets.startswith(start)), "")
+        foreign = next((name for (at, mark), name in FOREIGN.items() if octets.startswith(mark, at)), "")
         if foreign:
             raise WireError("unsupported_audio", f"{foreign} cannot be read; send WebM or Ogg with Opus, WAV or PCM")
         if self._stray:
