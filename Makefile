@@ -11,7 +11,7 @@ CONFIG ?= $(wildcard voicemedia.toml)
 run: $(READY)
 	@echo "Starting; the line 'listening on' says where to connect. Ctrl-C stops. From another shell:"
 	@echo "  $(VENV)/bin/voicemedia call smartflo examples/breakfast.wav"
-	@$(if $(CONFIG),VOICEMEDIA_CONFIG=$(CONFIG)) $(VENV)/bin/twistd -ny voicemedia.tac --pidfile=
+	@$(if $(CONFIG),export VOICEMEDIA_CONFIG=$(CONFIG);) exec $(VENV)/bin/twistd -ny voicemedia.tac --pidfile=
 
 test: $(READY)
 	$(VENV)/bin/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder

@@ -252,6 +252,19 @@ def test_a_port_of_sip_that_is_taken_is_named(key: str, folder: Path) -> None:
     assert said.encode() in errors
 
 
+def test_make_runs_the_server_without_a_shell_between(tmp_path: Path) -> None:
+    """`pgrep -of twistd`, for `voicemedia storm --pid`, would find the shell."""
+    (tmp_path / "bin").mkdir()
+    server = tmp_path / "bin" / "twistd"
+    server.write_text('#!/bin/sh\ncat /proc/$PPID/comm\necho "$VOICEMEDIA_CONFIG"\n')
+    server.chmod(0o755)
+    (tmp_path / "ready").touch()
+    make = ["make", "--no-print-directory", "run", f"VENV={tmp_path}", "CONFIG=a.toml"]
+    out = subprocess.run(make, cwd=CHECKOUT, capture_output=True, text=True, check=True, timeout=PATIENCE_S).stdout
+    parent, config = out.splitlines()[-2:]
+    assert parent.endswith("make") and config == "a.toml"
+
+
 def test_a_daemon_logs_to_twistd_log(folder: Path) -> None:
     daemonize = [*TWISTD[:2], "--pidfile=twistd.pid", "-y", str(CHECKOUT / "voicemedia.tac")]
     subprocess.run([sys.executable, *daemonize], cwd=folder, env=clean_environment(), check=True, timeout=PATIENCE_S)
