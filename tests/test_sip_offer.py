@@ -1,9 +1,9 @@
 """Session descriptions, and the offers and answers made of them."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.body_wire import body_of, parts_of

@@ -3,9 +3,10 @@
 import secrets
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Final
 
+import msgspec
 from twisted.internet.defer import Deferred, maybeDeferred
 from twisted.internet.task import LoopingCall
 from twisted.python.failure import Failure
@@ -362,7 +363,7 @@ class SipLine:
         """Take what has been agreed on; a name is looked up first, as a socket would stop all else to do so."""
         if address_in(agreement.address) is None:
             found: Deferred[str] = maybeDeferred(self._reactor.resolve, agreement.address)
-            found.addCallback(lambda host: self._agreed(replace(agreement, address=host)))
+            found.addCallback(lambda host: self._agreed(msgspec.structs.replace(agreement, address=host)))
             found.addErrback(lambda _failure: self._nowhere(agreement.address))
             return
         self._call.agree(agreement)
@@ -395,6 +396,5 @@ class SipLine:
         if self._opened_at:
             self.ended.callback("the server hung up" if ended.by_peer else "the caller hung up")
             return
-        status = ended.status
-        cure = CURES.get(status, "see its log")
-        self.ended.errback(CallFailed(f"{self._wish.to} did not take the call: status {status}; {cure}"))
+        cure = CURES.get(ended.status, "see its log")
+        self.ended.errback(CallFailed(f"{self._wish.to} did not take the call: status {ended.status}; {cure}"))

@@ -1,9 +1,10 @@
 """From, To, Contact, Route and their like: a display name, a URI, parameters (RFC 3261, section 20.10)."""
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.grammar_wire import (
@@ -21,8 +22,7 @@ _NOT_A_NAME: Final = re.compile(r'[",;:<>@]')
 _WEIGHT: Final = re.compile(r"0(\.[0-9]{0,3})?|1(\.0{0,3})?")
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(msgspec.Struct, frozen=True):
     """One address; `str` gives it in angle brackets.
 
     The same few are read again and again in the course of a call, hence the cache.

@@ -1,6 +1,6 @@
 """A dialog: what two user agents remember of each other between requests (RFC 3261, section 12)."""
 
-from dataclasses import dataclass, field
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.address_wire import Address
@@ -12,8 +12,7 @@ DialogKey = tuple[str, str, str]
 "(Call-ID, our tag, their tag); the tag of an RFC 2543 peer is empty."
 
 
-@dataclass(slots=True)
-class Dialog:
+class Dialog(msgspec.Struct):
     """One dialog, seen from our side; early until `confirmed`."""
 
     call_id: str
@@ -25,7 +24,7 @@ class Dialog:
     remote_tag: str
     target: Uri
     "Their Contact: where our requests go in the end."
-    route: list[str] = field(default_factory=list)
+    route: list[str] = msgspec.field(default_factory=list)
     "The route set as raw addresses, in the order of our Route header."
     local_seq: int = 0
     remote_seq: int | None = None

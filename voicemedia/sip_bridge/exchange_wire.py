@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from voicemedia.sip_bridge.dialog_wire import Dialog
 from voicemedia.sip_bridge.flow_wire import Flow
@@ -15,8 +16,7 @@ if TYPE_CHECKING:
     from voicemedia.sip_bridge.call_wire import Call
 
 
-@dataclass(slots=True)
-class Exchange:
+class Exchange(msgspec.Struct):
     """A request of ours and what is to be done with its responses."""
 
     request: Request

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.dtmf_wire import Key
@@ -17,8 +18,7 @@ if TYPE_CHECKING:
     from voicemedia.sip_bridge.incoming_wire import IncomingCall
 
 
-@dataclass(frozen=True, slots=True)
-class Flow:
+class Flow(msgspec.Struct, frozen=True):
     """A way to a peer: a pair of addresses, or one connection."""
 
     transport: str
@@ -45,8 +45,7 @@ class Flow:
         )
 
 
-@dataclass(frozen=True, slots=True)
-class Transmit:
+class Transmit(msgspec.Struct, frozen=True):
     """Put a message on the wire."""
 
     message: Request | Response
@@ -70,8 +69,7 @@ class Transmit:
         return (self.flow.peer[0], via.listening) if self.flow.reliable else via.reply_to
 
 
-@dataclass(frozen=True, slots=True)
-class Destination:
+class Destination(msgspec.Struct, frozen=True):
     """Whom to call, as whom, and what else to say."""
 
     uri: str
@@ -84,8 +82,7 @@ class Destination:
     "The Call-ID, when it has to be known before; unique. Empty: a new one."
 
 
-@dataclass(frozen=True, slots=True)
-class Incoming:
+class Incoming(msgspec.Struct, frozen=True):
     """Somebody calls. `call.ring`, `progress`, `answer` or `refuse` it."""
 
     call: IncomingCall
@@ -93,8 +90,7 @@ class Incoming:
     "The call whose place it takes once it is answered (RFC 3891)."
 
 
-@dataclass(frozen=True, slots=True)
-class Progress:
+class Progress(msgspec.Struct, frozen=True):
     """Our call is getting on: 180 rings, 183 often has sound."""
 
     call: Call
@@ -103,47 +99,41 @@ class Progress:
     "Early media."
 
 
-@dataclass(frozen=True, slots=True)
-class Answered:
+class Answered(msgspec.Struct, frozen=True):
     """The call is up: our call was answered, or our answer has arrived."""
 
     call: Call
 
 
-@dataclass(frozen=True, slots=True)
-class MediaChanged:
+class MediaChanged(msgspec.Struct, frozen=True):
     """Offer and answer have come to something new (or the same again)."""
 
     call: Call
     agreement: Agreement
 
 
-@dataclass(frozen=True, slots=True)
-class MediaRefused:
+class MediaRefused(msgspec.Struct, frozen=True):
     """The peer did not take our change; everything stays as it was agreed before."""
 
     call: Call
     status: int
 
 
-@dataclass(frozen=True, slots=True)
-class KeyPressed:
+class KeyPressed(msgspec.Struct, frozen=True):
     """A key came in an INFO."""
 
     call: Call
     key: Key
 
 
-@dataclass(frozen=True, slots=True)
-class TransferAsked:
+class TransferAsked(msgspec.Struct, frozen=True):
     """The peer wants us to call somebody else: `call.transfers.accept` or `refuse`."""
 
     call: Call
     transfer: Transfer
 
 
-@dataclass(frozen=True, slots=True)
-class TransferReport:
+class TransferReport(msgspec.Struct, frozen=True):
     """How the transfer we asked for goes: the status of the peer's new call, or of its refusal."""
 
     call: Call
@@ -153,8 +143,7 @@ class TransferReport:
     "The peer did not even try."
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
+class Ended(msgspec.Struct, frozen=True):
     """The call is over; said once."""
 
     call: Call

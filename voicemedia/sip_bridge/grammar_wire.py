@@ -4,8 +4,9 @@ Scanners jump with `find` and one-character classes; nothing here can be made to
 """
 
 import re
-from dataclasses import dataclass
 from typing import Final, Self
+
+import msgspec
 
 from voicemedia.errors import WireError
 
@@ -100,8 +101,7 @@ def natural(text: str, limit: int = 2**31, kind: str = "bad_number") -> int:
     return int(text)
 
 
-@dataclass(frozen=True, slots=True)
-class Params:
+class Params(msgspec.Struct, frozen=True):
     """Parameters as they were sent: order, case, quotes and escapes are kept, the look-up folds case."""
 
     pairs: tuple[tuple[str, str | None], ...] = ()

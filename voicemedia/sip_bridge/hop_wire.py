@@ -1,8 +1,9 @@
 """Where a message in a dialog goes first: out of the URI of its route, and the way its dialog came."""
 
 import ipaddress
-from dataclasses import replace
 from functools import lru_cache
+
+import msgspec
 
 from voicemedia.sip_bridge.flow_wire import Flow
 from voicemedia.sip_bridge.offer_wire import Agreement
@@ -51,7 +52,7 @@ def numbered(agreement: Agreement, peer: str) -> Agreement:
     sound, reports = (each if address_in(each) is not None else peer for each in (agreement.address, host))
     if (sound, reports) == (agreement.address, host):
         return agreement
-    return replace(agreement, address=sound, rtcp=(reports, port))
+    return msgspec.structs.replace(agreement, address=sound, rtcp=(reports, port))
 
 
 def transport_of(hop: Uri, flow: Flow) -> str:

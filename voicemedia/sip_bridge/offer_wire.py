@@ -5,8 +5,9 @@ place and o= counts up only when something changed.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
 from typing import Final
+
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.codec_wire import DTMF_TYPES, OPUS, PCMA, PCMU, Codec, Payloads, lines_for, packet_ms
@@ -26,8 +27,7 @@ SECURE: Final = ("RTP/SAVP", "RTP/SAVPF")
 OVER_DTLS: Final = ("UDP/TLS/RTP/SAVP", "UDP/TLS/RTP/SAVPF")
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """What we bring to a negotiation."""
 
     address: str
@@ -47,8 +47,7 @@ class Terms:
     "Extended reports are sent to who wants them, and wanted (RFC 3611)."
 
 
-@dataclass(frozen=True, slots=True)
-class Agreement:
+class Agreement(msgspec.Struct, frozen=True):
     """What both sides agreed on."""
 
     address: str
@@ -92,8 +91,7 @@ class Agreement:
         return not self.sending and (not self.receiving or self.address in NOWHERE)
 
 
-@dataclass(slots=True)
-class Negotiation:
+class Negotiation(msgspec.Struct):
     """The offers and answers of one dialog."""
 
     terms: Terms
@@ -106,12 +104,12 @@ class Negotiation:
     _version: int = 0
     _said: str = ""
     "Our last description without its o= line."
-    _layout: list[Media] = field(default_factory=list)
+    _layout: list[Media] = msgspec.field(default_factory=list)
     "The m-lines of the last exchange; ours may be any of them, the others stay refused."
     _ours: int = 0
     _offered: Media | None = None
-    _keys: dict[str, bytes] = field(default_factory=dict)
-    _numbers: dict[str, int] = field(default_factory=dict)
+    _keys: dict[str, bytes] = msgspec.field(default_factory=dict)
+    _numbers: dict[str, int] = msgspec.field(default_factory=dict)
     "Codec name or telephone-event clock -> the payload type we announced."
 
     def offer(self, *, anew: bool = False) -> bytes:
@@ -184,7 +182,7 @@ class Negotiation:
             return None
         ours = Payloads.of(offered)
         agreement = self._agreement(answer, media, chosen, theirs)
-        agreement = replace(
+        agreement = msgspec.structs.replace(
             agreement,
             receive=ours.sound,
             receive_dtmf=tuple((number, clock) for clock, number in ours.dtmf.items()),
@@ -229,17 +227,17 @@ class Negotiation:
             crypto = choose(media.attributes("crypto"), terms.suites)
             if crypto is None or terms.suites[crypto.tag - 1 : crypto.tag] != (crypto.suite,):
                 raise WireError("bad_answer", "no usable crypto")
-            return replace(agreement, protect=self._crypto(crypto.tag, crypto.suite), unprotect=crypto)
+            return msgspec.structs.replace(agreement, protect=self._crypto(crypto.tag, crypto.suite), unprotect=crypto)
         if self._protection == "dtls":
             prints = fingerprints(answer, media)
             if not prints:
                 raise WireError("bad_answer", "no fingerprint")
-            return replace(agreement, dtls=Dtls(prints, client=setup_of(answer, media) == "passive"))
+            return msgspec.structs.replace(agreement, dtls=Dtls(prints, client=setup_of(answer, media) == "passive"))
         return agreement
 
     def forked(self) -> "Negotiation":
         """Return another with the same offer open, for another phone the offer has reached."""
-        return replace(self, _keys=dict(self._keys), _numbers=dict(self._numbers))
+        return msgspec.structs.replace(self, _keys=dict(self._keys), _numbers=dict(self._numbers))
 
     def abandon(self) -> None:
         """Our offer was refused: what was agreed before stays (RFC 3261, section 14.1)."""
@@ -294,14 +292,14 @@ class Negotiation:
             crypto = choose(media.attributes("crypto"), terms.suites)
             if crypto is not None:
                 ours = self._crypto(crypto.tag, crypto.suite)
-                return replace(agreement, protect=ours, unprotect=crypto), [("a", f"crypto:{ours}")]
+                return msgspec.structs.replace(agreement, protect=ours, unprotect=crypto), [("a", f"crypto:{ours}")]
         # A fingerprint means DTLS under older names of the protocol, too, and under RTP/AVP the wish (RFC 8643).
         prints = fingerprints(offer, media)
         if terms.srtp in ("allow", "dtls") and terms.fingerprint and prints:
             client = self._role(prints, setup_of(offer, media))
             setup: Line = ("a", "setup:active" if client else "setup:passive")
             lines = [setup, ("a", fingerprint_line(terms.fingerprint))]
-            return replace(agreement, dtls=Dtls(prints, client)), lines
+            return msgspec.structs.replace(agreement, dtls=Dtls(prints, client)), lines
         clear = media.protocol in PLAIN and terms.srtp in ("never", "allow")
         return (agreement, []) if clear else None
 

@@ -1,14 +1,13 @@
 """Provisional responses that must arrive (RFC 3262)."""
 
-from dataclasses import dataclass
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.grammar_wire import natural
 from voicemedia.sip_bridge.sip_wire import CSeq, Request, Response
 
 
-@dataclass(frozen=True, slots=True)
-class RAck:
+class RAck(msgspec.Struct, frozen=True):
     """The RAck header: which response a PRACK acknowledges."""
 
     rseq: int
@@ -34,8 +33,7 @@ def wants_reliable(request: Request) -> str:
     return "supported" if "100rel" in request.headers.tokens("supported") else ""
 
 
-@dataclass(slots=True)
-class ReliableSender:
+class ReliableSender(msgspec.Struct):
     """Our side when we answer: one reliable response at a time, numbered."""
 
     rseq: int
@@ -62,8 +60,7 @@ class ReliableSender:
         return True
 
 
-@dataclass(slots=True)
-class ReliableReceiver:
+class ReliableReceiver(msgspec.Struct):
     """Our side when we call, one for each early dialog: responses count once and in order."""
 
     last: int | None = None

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 from twisted.logger import Logger
 
 from voicemedia.errors import Unable, WireError
@@ -87,7 +87,7 @@ class Redialing:
             except Unable as error:
                 self._not_sent_on(call, str(error))
             else:
-                return self._place(call, replace(to, uri=uri), flow)
+                return self._place(call, msgspec.structs.replace(to, uri=uri), flow)
         return False
 
     def _not_sent_on(self, call: TrunkCall, reason: str) -> None:

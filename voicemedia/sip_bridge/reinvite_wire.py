@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.body_wire import body_of
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 SDP: Final = "application/sdp"
 
 
-@dataclass(slots=True)
-class Unacknowledged:
+class Unacknowledged(msgspec.Struct):
     """A 2xx of ours whose ACK has not come."""
 
     transaction: ServerTransaction

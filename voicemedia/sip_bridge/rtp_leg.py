@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
+import msgspec
 from twisted.logger import Logger
 
 from voicemedia.audio.coding import Wish, make_encoding
@@ -133,7 +134,7 @@ class RtpLeg:
         self._receiver.agree(dict(agreement.receive))
         self._events = dict(agreement.receive_dtmf)
         self._quality.extend(self._receiver if agreement.voip_metrics else None)
-        if before is None or replace(before, sending=agreement.sending) != agreement:
+        if before is None or msgspec.structs.replace(before, sending=agreement.sending) != agreement:
             wish = Wish(self.caller.rate_hz, agreement.ptime_ms, parameters(agreement.fmtp))
             self._sender.agree(agreement.send_type, make_encoding(agreement.codec.name, wish))
             self._sender.agree_keys(agreement.send_dtmf)

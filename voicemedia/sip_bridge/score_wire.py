@@ -1,7 +1,8 @@
 """What a listener would say of one call's sound, out of what was counted (ITU-T G.107)."""
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from voicemedia.audio.e_model import mos, r_factor
 from voicemedia.interfaces import FRAME_MS
@@ -10,8 +11,7 @@ PACKET_MS: Final = 20
 "Sound that is in the packet before it leaves."
 
 
-@dataclass(frozen=True, slots=True)
-class Heard:
+class Heard(msgspec.Struct, frozen=True):
     """What was heard of the peer."""
 
     frames: int
@@ -22,8 +22,7 @@ class Heard:
     "How long sound is held back."
 
 
-@dataclass(frozen=True, slots=True)
-class Rating:
+class Rating(msgspec.Struct, frozen=True):
     """What a listener would say."""
 
     delay_ms: float

@@ -1,7 +1,8 @@
 """Session descriptions, every line kept (RFC 8866)."""
 
-from dataclasses import dataclass, field
 from typing import Final
+
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.grammar_wire import natural
@@ -17,11 +18,10 @@ Line = tuple[str, str]
 "(type, value): `('a', 'rtpmap:0 PCMU/8000')`."
 
 
-@dataclass(slots=True)
-class Section:
+class Section(msgspec.Struct):
     """The lines of a session or of one medium, in the order they came."""
 
-    lines: list[Line] = field(default_factory=list)
+    lines: list[Line] = msgspec.field(default_factory=list)
 
     def first(self, kind: str) -> str | None:
         """Return the value of the first line of this type."""
@@ -56,7 +56,6 @@ class Section:
         return None if value is None else _address(value)
 
 
-@dataclass(slots=True)
 class Media(Section):
     """One m= line and what belongs to it."""
 
@@ -78,11 +77,10 @@ class Media(Section):
         return head + _lines(self.lines)
 
 
-@dataclass(slots=True)
 class Session(Section):
     """A whole description; `str` and `encode` give it back line for line."""
 
-    media: list[Media] = field(default_factory=list)
+    media: list[Media] = msgspec.field(default_factory=list)
 
     @classmethod
     def parse(cls, body: bytes) -> "Session":

@@ -5,9 +5,10 @@ three layers of refusal: framing (`framing_wire`, noted in `Request.trouble`), h
 raise `WireError`), and validation (`reaction_wire`).
 """
 
-from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Final
+
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.address_wire import Address
@@ -69,8 +70,7 @@ REASONS: Final = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class CSeq:
+class CSeq(msgspec.Struct, frozen=True):
     """The CSeq header."""
 
     number: int
@@ -93,11 +93,10 @@ class CSeq:
         return f"{self.number} {self.method}"
 
 
-@dataclass(slots=True)
-class Message:
+class Message(msgspec.Struct):
     """What requests and responses share, with typed views of the headers."""
 
-    headers: Headers = field(default_factory=Headers)
+    headers: Headers = msgspec.field(default_factory=Headers)
     body: bytes = b""
 
     @property
@@ -203,7 +202,6 @@ _LENGTH: Final = ("content-length", "l")
 _COPIED: Final = ("via", "from", "to", "call-id", "cseq")
 
 
-@dataclass(slots=True)
 class Request(Message):
     """A request."""
 
@@ -238,7 +236,6 @@ class Request(Message):
         return Response(headers, status=status, reason=reason or REASONS.get(status, ""))
 
 
-@dataclass(slots=True)
 class Response(Message):
     """A response."""
 

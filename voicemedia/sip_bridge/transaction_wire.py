@@ -4,8 +4,9 @@ Time is an argument: whoever owns a transaction calls `due` when `next_due_ms` h
 """
 
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from voicemedia.sip_bridge.sip_wire import Request, Response
 from voicemedia.sip_bridge.transaction_tables_wire import (
@@ -20,8 +21,7 @@ from voicemedia.sip_bridge.transaction_tables_wire import (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Timing:
+class Timing(msgspec.Struct, frozen=True):
     """The three times everything else is made of, in ms (RFC 3261, table 4)."""
 
     t1: int = 500
@@ -42,27 +42,23 @@ class Timing:
 TIMING: Final = Timing()
 
 
-@dataclass(frozen=True, slots=True)
-class Send:
+class Send(msgspec.Struct, frozen=True):
     """Put this message on the wire."""
 
     message: Request | Response
 
 
-@dataclass(frozen=True, slots=True)
-class Pass:
+class Pass(msgspec.Struct, frozen=True):
     """Look at this message."""
 
     message: Request | Response
 
 
-@dataclass(frozen=True, slots=True)
-class TimedOut:
+class TimedOut(msgspec.Struct, frozen=True):
     """Nobody answered; as good as a 408."""
 
 
-@dataclass(frozen=True, slots=True)
-class Broken:
+class Broken(msgspec.Struct, frozen=True):
     """The transport failed; as good as a 503."""
 
 

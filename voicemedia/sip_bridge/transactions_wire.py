@@ -1,8 +1,9 @@
 """All transactions of one endpoint: finds the one a message belongs to (RFC 3261, sections 17.1.3 and 17.2.3)."""
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from voicemedia.sip_bridge.agenda_wire import Agenda
 from voicemedia.sip_bridge.sip_wire import Request, Response
@@ -10,8 +11,7 @@ from voicemedia.sip_bridge.transaction_wire import TIMING, ClientTransaction, Ou
 from voicemedia.sip_bridge.via_wire import MAGIC
 
 
-@dataclass(frozen=True, slots=True)
-class Effect:
+class Effect(msgspec.Struct, frozen=True):
     """What a transaction wants; without one, the message belongs to none (the ACK of a 2xx)."""
 
     transaction: ClientTransaction | ServerTransaction | None

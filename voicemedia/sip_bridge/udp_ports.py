@@ -3,8 +3,9 @@
 import socket
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 RECEIVE_BUFFER: Final = 1 << 16
 "Bytes the kernel keeps for us: more than a second of a call."
@@ -15,8 +16,7 @@ REST_MS: Final = 5_000
 TRIES: Final = 64
 
 
-@dataclass(frozen=True, slots=True)
-class PortPair:
+class PortPair(msgspec.Struct, frozen=True):
     """Two sockets in use by one call."""
 
     rtp: socket.socket

@@ -1,10 +1,11 @@
 """SIP, SIPS and tel URIs, and the outside of any other (RFC 3261, section 19; RFC 3966)."""
 
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Self
 from urllib.parse import unquote_to_bytes
+
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.grammar_wire import HOST, NO_PARAMS, Params, natural
@@ -15,8 +16,7 @@ _FORBIDDEN: Final = re.compile(r'[\x00-\x20<>"\x7f]')
 SIP_SCHEMES: Final = ("sip", "sips")
 
 
-@dataclass(frozen=True, slots=True)
-class Uri:
+class Uri(msgspec.Struct, frozen=True):
     """A URI with its parts as they were sent: nothing is percent-decoded, so `str` gives back what came in."""
 
     scheme: str
@@ -81,7 +81,7 @@ class Uri:
 
     def bare(self) -> Self:
         """Return it without what a Request-URI must not have (headers, `method`; RFC 3261, table 1)."""
-        return replace(self, headers="", params=self.params.without("method"))
+        return msgspec.structs.replace(self, headers="", params=self.params.without("method"))
 
 
 def split_host(text: str) -> tuple[str, int | None]:

@@ -4,8 +4,10 @@ After every call of `receive`, `due`, `dial` or a verb of a call, the owner take
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.agenda_wire import Agenda
@@ -195,7 +197,7 @@ class UserAgent:
             request.headers.add("User-Agent", self.settings.product)
         limit = self.settings.datagram_limit
         if limit and not exchange.enlarged and exchange.flow.transport == "UDP" and len(request.encode()) > limit:
-            exchange.enlarged, exchange.flow = True, replace(exchange.flow, transport="TCP")
+            exchange.enlarged, exchange.flow = True, msgspec.structs.replace(exchange.flow, transport="TCP")
         flow = exchange.flow
         request.headers.remove("via")
         self._put_via(request, flow)
@@ -315,7 +317,7 @@ class UserAgent:
                 exchange.tell(exchange, exchange.request.answer(408), now_ms)
             case Broken() if exchange.enlarged and exchange.flow.reliable and not exchange.given_up:
                 # The peer takes no TCP: better in fragments than not at all (RFC 3261, section 18.1.1).
-                exchange.flow = replace(exchange.flow, transport="UDP")
+                exchange.flow = msgspec.structs.replace(exchange.flow, transport="UDP")
                 exchange.request = exchange.request.copy()
                 self.request(exchange, now_ms)
             case Broken():

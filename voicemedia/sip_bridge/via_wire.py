@@ -1,9 +1,10 @@
 """The Via header: the way a response takes back (RFC 3261, section 20.42; RFC 3581)."""
 
 import re
-from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Final, Self
+
+import msgspec
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.grammar_wire import HOST, NO_PARAMS, SPACE, Params, natural, split_outside
@@ -19,8 +20,7 @@ _SENT: Final = re.compile(
 DEFAULT_PORT: Final = {"TLS": 5061, "WSS": 443, "WS": 80}
 
 
-@dataclass(frozen=True, slots=True)
-class Via:
+class Via(msgspec.Struct, frozen=True):
     """One hop."""
 
     transport: str
@@ -80,7 +80,7 @@ class Via:
             return self
         if asked:
             params = params.with_("rport", str(port))
-        return replace(self, params=params.with_("received", host))
+        return msgspec.structs.replace(self, params=params.with_("received", host))
 
     @property
     def reply_to(self) -> tuple[str, int]:
