@@ -72,6 +72,15 @@ def test_personal_fields_are_dropped_from_line_and_message() -> None:
     assert not [key for key in line if key.startswith("pii_")]
 
 
+@pytest.mark.parametrize("template", ["{caller.name}", "{pii_said.nothing()} {caller.name}", b"{caller.name}"])
+def test_a_message_that_cannot_be_made_shows_nothing_personal(template: object) -> None:
+    out = io.BytesIO()
+    event = {"log_level": LogLevel.info, "log_format": template, "caller": 1, "pii_said": "eggs"}
+    LineObserver(Log(), out)(event)
+    assert "caller" in str(only_line(out)["message"])
+    assert "eggs" not in out.getvalue().decode()
+
+
 def test_personal_fields_are_written_when_allowed() -> None:
     out = io.BytesIO()
     logger(out, Log(personal=True)).info("heard {pii_said}", pii_said="eggs")

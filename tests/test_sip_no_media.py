@@ -2,9 +2,8 @@
 # Twisted carries types, but not everywhere.
 # mypy: disallow-untyped-calls=False
 
-from dataclasses import replace
-
 import pytest
+from msgspec.structs import replace
 
 from tests.in_reactor import in_reactor
 from tests.sip_house import ECHO, Telephone, bridge_of, serving, until

@@ -81,18 +81,18 @@ class LineObserver:
         self._out.close()
 
     def _line(self, event: LogEvent, level: str, namespace: str) -> dict[str, object]:
-        shown = event if self._personal else _without_personal(event)
+        personal, legacy = self._personal, namespace == "log_legacy"
         line: dict[str, object] = {
             "time": self._time(event.get("log_time", 0.0)),
             "level": level,
             "namespace": namespace,
-            "message": _message(shown),
+            "message": _message(event, personal),
         }
-        legacy = namespace == "log_legacy"
-        for key, value in shown.items():
-            if key[:4] == "log_" or value is HIDDEN or (legacy and key in LEGACY):
+        for key, value in event.items():
+            kind = key[:4]
+            if kind == "log_" or (kind == "pii_" and not personal) or (legacy and key in LEGACY):
                 continue
-            line[f"field_{key}" if key in OWN else key] = value
+            line[f"field_{key}" if key in OWN else key] = value if type(value) in JSON else _plain(value)
         if (failure := event.get("log_failure")) is not None:
             line["failure"] = failure.getTraceback()
             line["message"] = line["message"] or failure.type.__name__
@@ -107,7 +107,7 @@ class LineObserver:
 
     def _as_json(self, line: Mapping[str, object]) -> bytes:
         try:
-            return self._encode({k: v if type(v) in JSON else _plain(v) for k, v in line.items()}) + b"\n"
+            return self._encode(line) + b"\n"
         except (UnicodeEncodeError, OverflowError):
             # A lone surrogate or a number beyond 64 bits: rare, and no reason to lose the line.
             safe = {key: str(value).encode("utf-8", "backslashreplace").decode() for key, value in line.items()}
@@ -115,19 +115,19 @@ class LineObserver:
 
 
 def _without_personal(event: LogEvent) -> LogEvent:
-    hidden = {key: HIDDEN for key in event if key[:4] == "pii_"}
-    return {**event, **hidden} if hidden else event
+    return {key: HIDDEN if key[:4] == "pii_" else value for key, value in event.items()}
 
 
-def _message(event: LogEvent) -> str:
+def _message(event: LogEvent, personal: bool) -> str:
     template = event.get("log_format")
     if not template:
         return ""
     try:
-        return str.format_map(template, event)
+        # Few messages have a personal field in them.
+        return str.format_map(template, event if personal or "pii_" not in template else _without_personal(event))
     except Exception:
         # Bytes, formats with calls, values that fail to show themselves: Twisted's own formatter knows them all.
-        return formatEvent(event)
+        return formatEvent(event if personal else _without_personal(event))
 
 
 def _plain(value: object) -> object:

@@ -231,8 +231,10 @@ class Metrics:
         """Count how the sound of a call over RTP got through, when it has ended."""
         for name, (key, _) in ARRIVED.items():
             self._arrived[name, route] += totals.get(key, 0)
+        if "r" not in totals:
+            return
         for name, (key, _, buckets) in QUALITY.items():
-            if key in totals and "r" in totals:
+            if key in totals:
                 self._quality.setdefault((name, route), Histogram(buckets)).add(totals[key])
 
     def lag(self, late_ms: float) -> None:

@@ -21,9 +21,12 @@ class RandomBytes:
 
     def __call__(self, count: int) -> bytes:
         """Return `count` bytes that were never given out before."""
-        if count > PAGE:
-            return self._source(count)
-        if self._at + count > len(self._page):
-            self._page, self._at = self._source(PAGE), 0
-        self._at += count
-        return self._page[self._at - count : self._at]
+        start, page = self._at, self._page
+        end = start + count
+        if end > len(page):
+            if count > PAGE:
+                return self._source(count)
+            self._page = page = self._source(PAGE)
+            start, end = 0, count
+        self._at = end
+        return page[start:end]

@@ -86,10 +86,13 @@ class Bridge:
     # --- messages ---
 
     def _admitted(self, host: str) -> bool:
-        return any(line.knows(host) for line in self.lines)
+        return self._line_of(host) is not None
 
     def _line_of(self, host: str) -> TrunkLine | None:
-        return next((line for line in self.lines if line.knows(host)), None)
+        for line in self.lines:
+            if line.knows(host):
+                return line
+        return None
 
     def _take(self, message: Message, flow: Flow) -> None:
         line = self._line_of(flow.peer[0])

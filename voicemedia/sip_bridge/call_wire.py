@@ -223,7 +223,8 @@ class Call:
 
     def respond(self, transaction: ServerTransaction, response: Response, now_ms: int) -> None:
         """Send a response in the dialog."""
-        if response.status < 300 and response.cseq.method in ("INVITE", "UPDATE") and "contact" not in response.headers:
+        method = transaction.request.method
+        if response.status < 300 and method in ("INVITE", "UPDATE") and "contact" not in response.headers:
             response.headers.add("Contact", self.flow.contact)
             self.agent.allow(response)
         if "session-id" not in response.headers:

@@ -35,6 +35,10 @@ class Flow(msgspec.Struct, frozen=True):
         """The transport repeats what is lost."""
         return self.transport != "UDP"
 
+    def over(self, transport: str) -> Flow:
+        """Return the way to the same peer over another transport."""
+        return msgspec.structs.replace(self, transport=transport)
+
     @property
     def contact(self) -> str:
         """The Contact we give over this flow."""

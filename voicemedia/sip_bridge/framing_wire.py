@@ -58,8 +58,8 @@ def read_head(head: bytes) -> Request | Response:
     :raises WireError: `not_sip`, `bad_status_line`, or, in a response, any fault of the head.
     """
     lines = head.decode("utf-8", "surrogateescape").split("\r\n", LINES_LIMIT)
-    message = _start(lines[0])
-    message.headers, trouble = _fields(lines)
+    headers, trouble = _fields(lines)
+    message = _start(lines[0], headers)
     # A line end that is not CRLF would become a header of its own at the next element that reads it as one.
     if not head.count(b"\r") == head.count(b"\n") == len(lines) - 1:
         trouble = trouble or "bare_line_end"
@@ -76,28 +76,28 @@ def _with(message: Request | Response, trouble: str) -> Request | Response:
     return message
 
 
-def _start(line: str) -> Request | Response:
+def _start(line: str, headers: Headers) -> Request | Response:
     if line[:4].upper() == "SIP/" and line.partition(" ")[0].count("/") == 1:
-        return _status(line)
+        return _status(line, headers)
     method, _, rest = line.strip(SPACE).partition(" ")
     uri, _, version = rest.rpartition(" ")
     if not is_token(method) or not rest:
         raise WireError("not_sip", line[:80])
     if line == f"{method} {uri} {version}" and version[:4].upper() == "SIP/" and uri.isprintable() and " " not in uri:
-        return Request(method=method, uri=uri, version=version.upper())
+        return Request(headers, method=method, uri=uri, version=version.upper())
     if "SIP/" not in version.upper() and ":" not in rest:
         raise WireError("not_sip", line[:80])
-    return Request(method=method, uri=uri.strip(SPACE), trouble="bad_start_line")
+    return Request(headers, method=method, uri=uri.strip(SPACE), trouble="bad_start_line")
 
 
-def _status(line: str) -> Response:
+def _status(line: str, headers: Headers) -> Response:
     version, _, rest = line.partition(" ")
     status, _, reason = rest.partition(" ")
     if version.upper() != VERSION or len(status) != 3 or not status.isascii() or not status.isdigit():
         raise WireError("bad_status_line", line[:80])
     if not 100 <= int(status) <= 699 or "\r" in reason or "\n" in reason:
         raise WireError("bad_status_line", line[:80])
-    return Response(status=int(status), reason=reason)
+    return Response(headers, status=int(status), reason=reason)
 
 
 def _fields(lines: list[str]) -> tuple[Headers, str]:

@@ -96,9 +96,9 @@ def natural(text: str, limit: int = 2**31, kind: str = "bad_number") -> int:
 
     :raises WireError: `kind` when it is no number or too large.
     """
-    if not text.isascii() or not text.isdigit() or len(text) > 20 or int(text) >= limit:
+    if not text.isascii() or not text.isdigit() or len(text) > 20 or (number := int(text)) >= limit:
         raise WireError(kind, text[:40])
-    return int(text)
+    return number
 
 
 class Params(msgspec.Struct, frozen=True):

@@ -38,6 +38,9 @@ View = TypeVar("View")
 
 _FOLD: Final = re.compile(r"[ \t]*\r\n[ \t]+")
 
+Field = tuple[str, str]
+"(name as sent, raw value without the space around it; a fold is still in it)."
+
 USUAL: Final[dict[str, str]] = {}
 "Names as they came -> their keys: peers spell the same few alike in every message."
 _USUAL_LIMIT: Final = 1024
@@ -48,16 +51,13 @@ class Headers:
 
     __slots__ = ("_first", "_views", "fields")
 
-    fields: list[tuple[str, str]]
-    "(name as sent, raw value without the space around it; a fold is still in it)."
-
-    def __init__(self, fields: Iterable[tuple[str, str]] = ()) -> None:
+    def __init__(self, fields: Iterable[Field] = ()) -> None:
         self.fields = list(fields)
         self._first = _first_of_each(self.fields)
         "Where each name is met first; it is met again only when there are more fields than names."
         self._views: dict[str, Any] = {}
 
-    def __iter__(self) -> Iterator[tuple[str, str]]:
+    def __iter__(self) -> Iterator[Field]:
         return iter(self.fields)
 
     def __contains__(self, name: str) -> bool:
@@ -71,23 +71,33 @@ class Headers:
     def __repr__(self) -> str:
         return f"Headers({self.fields!r})"
 
-    def raw(self, key: str) -> list[tuple[str, str]]:
-        """Return the fields of this (lower-case, long) name untouched, to be copied into another message."""
-        first, fields = self._first.get(key), self.fields
-        if first is None:
-            return []
-        if len(self._first) == len(fields):
-            return [fields[first]]
-        return [field for field in fields[first:] if key_of(field[0]) == key]
+    def names(self) -> list[str]:
+        """Return the names, each once, in lower case and long."""
+        return list(self._first)
+
+    def raw(self, *keys: str) -> list[Field]:
+        """Return the fields of these (lower-case, long) names untouched, to be copied into another message."""
+        first, fields = self._first, self.fields
+        known = [key for key in keys if key in first]
+        if len(first) == len(fields):
+            return [fields[first[key]] for key in known]
+        return [field for key in known for field in fields[first[key] :] if key_of(field[0]) == key]
 
     def all(self, key: str) -> list[str]:
         """Return the unfolded values of this name."""
-        return [_unfold(value) for _, value in self.raw(key)]
+        if key not in self._first:
+            return []
+        if len(self._first) == len(self.fields):
+            return [self.one(key)]
+        return [_unfold(value) if "\n" in value else value for _, value in self.raw(key)]
 
     def first(self, key: str) -> str | None:
         """Return the first unfolded value of this name."""
         first = self._first.get(key)
-        return None if first is None else _unfold(self.fields[first][1])
+        if first is None:
+            return None
+        value = self.fields[first][1]
+        return _unfold(value) if "\n" in value else value
 
     def one(self, key: str) -> str:
         """Return the value of a header that must be there exactly once.
@@ -99,7 +109,8 @@ class Headers:
             raise WireError(f"missing_{key.replace('-', '_')}")
         if len(self._first) != len(self.fields) and len(self.raw(key)) > 1:
             raise WireError(f"repeated_{key.replace('-', '_')}")
-        return _unfold(self.fields[first][1])
+        value = self.fields[first][1]
+        return _unfold(value) if "\n" in value else value
 
     def view(self, key: str, parse: Callable[[str], View]) -> View:
         """Return the value of a header that must be there exactly once, as the `parse` of this key reads it.
@@ -123,7 +134,7 @@ class Headers:
         self.fields.append((name, _one_line(value)))
         self._views.clear()
 
-    def extend(self, fields: Iterable[tuple[str, str]]) -> None:
+    def extend(self, fields: Iterable[Field]) -> None:
         """Put fields of another message at the end, untouched."""
         for field in fields:
             self._first.setdefault(key_of(field[0]), len(self.fields))
@@ -148,7 +159,7 @@ class Headers:
         if key in self._first:
             self._change([field for field in self.fields if key_of(field[0]) != key])
 
-    def _change(self, fields: list[tuple[str, str]]) -> None:
+    def _change(self, fields: list[Field]) -> None:
         self.fields, self._first = fields, _first_of_each(fields)
         self._views.clear()
 
@@ -157,10 +168,11 @@ class Headers:
         return Headers(self.fields)
 
 
-def _first_of_each(fields: list[tuple[str, str]]) -> dict[str, int]:
-    # Backwards, so that of several the first is what stays.
-    numbers = range(len(fields) - 1, -1, -1)
-    return {USUAL.get(name := fields[number][0]) or key_of(name): number for number in numbers}
+def _first_of_each(fields: list[Field]) -> dict[str, int]:
+    first: dict[str, int] = {}
+    for number, (name, _) in enumerate(fields):
+        first.setdefault(USUAL.get(name) or key_of(name), number)
+    return first
 
 
 def key_of(name: str) -> str:
@@ -178,7 +190,7 @@ def key_of(name: str) -> str:
 
 
 def _unfold(value: str) -> str:
-    return _FOLD.sub(" ", value).strip(SPACE) if "\n" in value else value
+    return _FOLD.sub(" ", value).strip(SPACE)
 
 
 def _one_line(value: str) -> str:

@@ -190,7 +190,7 @@ class Negotiation(msgspec.Struct):
         )
         agreement = self._security_answered(answer, media, agreement)
         self._layout, self._offered = layout, None
-        return self._agree(replace(agreement, misfit=len(answer.media) != len(layout)))
+        return self._agree(msgspec.structs.replace(agreement, misfit=len(answer.media) != len(layout)))
 
     def _answering_line(self, answer: Session) -> tuple[Media, list[Media]]:
         """Return the line that answers our sound, and the lines of later offers.
@@ -212,7 +212,7 @@ class Negotiation(msgspec.Struct):
 
     def _removed(self, agreement: Agreement) -> Agreement:
         """Agree that there is no sound any more; what was agreed on of it is kept for when it comes back."""
-        self.agreement = replace(agreement, removed=True, sending=False, receiving=False)
+        self.agreement = msgspec.structs.replace(agreement, removed=True, sending=False, receiving=False)
         return self.agreement
 
     def _agree(self, agreement: Agreement) -> Agreement:
@@ -294,11 +294,11 @@ class Negotiation(msgspec.Struct):
                 ours = self._crypto(crypto.tag, crypto.suite)
                 return msgspec.structs.replace(agreement, protect=ours, unprotect=crypto), [("a", f"crypto:{ours}")]
         # A fingerprint means DTLS under older names of the protocol, too, and under RTP/AVP the wish (RFC 8643).
-        prints = fingerprints(offer, media)
-        if terms.srtp in ("allow", "dtls") and terms.fingerprint and prints:
+        wanted = terms.srtp in ("allow", "dtls") and terms.fingerprint
+        if wanted and (prints := fingerprints(offer, media)):
             client = self._role(prints, setup_of(offer, media))
             setup: Line = ("a", "setup:active" if client else "setup:passive")
-            lines = [setup, ("a", fingerprint_line(terms.fingerprint))]
+            lines = [setup, ("a", fingerprint_line(wanted))]
             return msgspec.structs.replace(agreement, dtls=Dtls(prints, client)), lines
         clear = media.protocol in PLAIN and terms.srtp in ("never", "allow")
         return (agreement, []) if clear else None

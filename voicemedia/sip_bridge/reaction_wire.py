@@ -74,12 +74,21 @@ class Refusal:
 
 def refusal(request: Request, abilities: Abilities = ABILITIES) -> Refusal | None:
     """Judge a request; None: it may go on to its transaction, its dialog, or the application."""
-    for check in _CHECKS:
-        found = check(request, abilities)
-        if found is not None:
-            # An ACK is never answered, and an answer without a Via finds no way.
-            return Refusal(found.kind) if request.method == "ACK" or "via" not in request.headers else found
-    return None
+    found = (
+        _whole(request)
+        or _version(request)
+        or _readable(request)
+        or _method(request, abilities)
+        or _same_method(request)
+        or _target(request, abilities)
+        or _required(request, abilities)
+        or _body(request, abilities)
+        or _acceptable(request, abilities)
+    )
+    if found is not None and (request.method == "ACK" or "via" not in request.headers):
+        # An ACK is never answered, and an answer without a Via finds no way.
+        return Refusal(found.kind)
+    return found
 
 
 def bad_response(response: Response) -> str:
@@ -100,14 +109,14 @@ def _header_views(message: Request | Response) -> None:
     _ = (message.call_id, message.sender, message.recipient, message.cseq)
 
 
-def _whole(request: Request, _: Abilities) -> Refusal | None:
+def _whole(request: Request) -> Refusal | None:
     if request.trouble:
         status = 413 if request.trouble == "too_large" else 400
         return Refusal(request.trouble, status, f"Bad Request ({request.trouble.replace('_', ' ')})")
     return None
 
 
-def _version(request: Request, _: Abilities) -> Refusal | None:
+def _version(request: Request) -> Refusal | None:
     return None if request.version == VERSION else Refusal("bad_version", 505)
 
 
@@ -123,7 +132,7 @@ _VIEWS: Final[tuple[tuple[str, Callable[[Request], object]], ...]] = (
 )
 
 
-def _readable(request: Request, _: Abilities) -> Refusal | None:
+def _readable(request: Request) -> Refusal | None:
     for name, view in _VIEWS:
         try:
             view(request)
@@ -141,7 +150,7 @@ def _method(request: Request, abilities: Abilities) -> Refusal | None:
     return None
 
 
-def _same_method(request: Request, _: Abilities) -> Refusal | None:
+def _same_method(request: Request) -> Refusal | None:
     if request.cseq.method != request.method:
         return Refusal("cseq_mismatch", 400, "CSeq Method Does Not Match")
     return None
@@ -206,16 +215,3 @@ def _acceptable(request: Request, abilities: Abilities) -> Refusal | None:
         return None
     wanted = {*abilities.accept, "application/*", "*/*", "*"}
     return None if ranges & wanted or not ranges else Refusal("nothing_acceptable", 406)
-
-
-_CHECKS: Final = (
-    _whole,
-    _version,
-    _readable,
-    _method,
-    _same_method,
-    _target,
-    _required,
-    _body,
-    _acceptable,
-)

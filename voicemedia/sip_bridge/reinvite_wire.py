@@ -259,8 +259,7 @@ class Session:
         """Send the ACK of a 2xx: in the dialog, a transaction of its own, with the INVITE's credentials."""
         number = invite.cseq.number
         ack = self.call.dialog.request("ACK", number)
-        for name in ("authorization", "proxy-authorization"):
-            ack.headers.extend(invite.headers.raw(name))
+        ack.headers.extend(invite.headers.raw("authorization", "proxy-authorization"))
         self._acks = {number: ack}
         self.call.agent.transmit(ack, self.call.flow, self.call.dialog.next_hop)
 

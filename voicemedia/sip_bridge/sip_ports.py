@@ -7,7 +7,6 @@ from functools import lru_cache
 from itertools import count
 from typing import Any, Final
 
-import msgspec
 from twisted.internet.defer import Deferred, DeferredList, maybeDeferred
 from twisted.internet.endpoints import HostnameEndpoint, wrapClientTLS
 from twisted.internet.error import CannotListenError
@@ -198,7 +197,7 @@ class SipPorts:
         target = transmit.address if hop is None else reachable(target_of(hop, flow), flow)
         transport = flow.transport if hop is None else transport_of(hop, flow)
         if transport != "UDP":
-            self._send_connected(message, msgspec.structs.replace(flow, transport=transport), target)
+            self._send_connected(message, flow.over(transport), target)
         elif address_in(target[0]) is not None:
             self._send_datagram(message, flow, target)
         else:

@@ -51,13 +51,16 @@ class SipSocket:
         self._reactor, self._take, self._refused = reactor, take, refused
         self._socket: socket.socket | None = None
         self._epoll: select.epoll | None = None
+        self._of_both = False
+        "The socket is of IPv6, and to it addresses of IPv4 are mapped ones."
 
     def open(self, host: str, port: int) -> int:
         """Begin to read; return the port, which the system chooses for 0.
 
         :raises CannotListenError: it is taken.
         """
-        udp = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self._of_both = ":" in host
+        udp = socket.socket(socket.AF_INET6 if self._of_both else socket.AF_INET, socket.SOCK_DGRAM)
         udp.setblocking(False)
         try:
             udp.bind((host, port))
@@ -86,7 +89,7 @@ class SipSocket:
         """
         if self._socket is None:
             return
-        if self._socket.family == socket.AF_INET6 and ":" not in target[0]:
+        if self._of_both and ":" not in target[0]:
             target = f"::ffff:{target[0]}", target[1]
         try:
             _send(self._socket, datagram, target)

@@ -228,7 +228,7 @@ class Request(Message):
         """
         ours = self.headers
         keys = _COPIED if not 100 < status < 300 else (*_COPIED, "record-route")
-        headers = Headers([field for key in keys for field in ours.raw(key)])
+        headers = Headers(ours.raw(*keys))
         if status == 100:
             headers.extend(ours.raw("timestamp"))
         elif to_tag:

@@ -256,9 +256,7 @@ def ack_failure(invite: Request, response: Response) -> Request:
     ack = Request(method="ACK", uri=invite.uri)
     headers = ack.headers
     headers.extend(invite.headers.raw("via")[:1])
-    headers.extend(invite.headers.raw("route"))
-    for key in ("max-forwards", "from"):
-        headers.extend(invite.headers.raw(key))
+    headers.extend(invite.headers.raw("route", "max-forwards", "from"))
     headers.extend(response.headers.raw("to"))
     headers.extend(invite.headers.raw("call-id"))
     headers.add("CSeq", f"{invite.cseq.number} ACK")
@@ -270,7 +268,6 @@ def cancel_of(invite: Request) -> Request:
     cancel = Request(method="CANCEL", uri=invite.uri)
     headers = cancel.headers
     headers.extend(invite.headers.raw("via")[:1])
-    for key in ("route", "max-forwards", "from", "to", "call-id"):
-        headers.extend(invite.headers.raw(key))
+    headers.extend(invite.headers.raw("route", "max-forwards", "from", "to", "call-id"))
     headers.add("CSeq", f"{invite.cseq.number} CANCEL")
     return cancel

@@ -30,9 +30,9 @@ def server_key(request: Request, method: str = "") -> Hashable:
     :raises WireError: when a header that names it cannot be read.
     """
     via = request.via
-    method = method or request.method
-    if via.branch.startswith(MAGIC) and len(via.branch) > len(MAGIC):
-        return via.branch, via.sent_by, "INVITE" if method == "ACK" else method
+    branch, method = via.branch, method or request.method
+    if branch.startswith(MAGIC) and len(branch) > len(MAGIC):
+        return branch, via.sent_by, "INVITE" if method == "ACK" else method
     # A peer of RFC 2543, or one whose branch says nothing: the whole of its headers is the name.
     to_tag = None if request.method in _INVITE_LIKE else request.recipient.tag
     key = (request.uri, to_tag, request.sender.tag, request.call_id, request.cseq.number, str(via))

@@ -8,7 +8,6 @@ from voicemedia.errors import Unable, WireError
 from voicemedia.interfaces import Caller
 from voicemedia.sip_bridge.call_wire import Call
 from voicemedia.sip_bridge.caller_wire import origin_of
-from voicemedia.sip_bridge.headers_wire import key_of
 from voicemedia.sip_bridge.incoming_wire import IncomingCall
 from voicemedia.sip_bridge.rtp_leg import NARROW_HZ
 from voicemedia.sip_bridge.sip_wire import Message
@@ -77,9 +76,8 @@ def called_by_us(sip: Call, route: str, number: str, ours: str, parameters: Mapp
 def headers_told(message: Message) -> dict[str, str]:
     """Return the headers of an INVITE that are meant for the application, names in lower case."""
     told: dict[str, str] = {}
-    for name, _ in message.headers:
-        key = key_of(name)
-        if (key.startswith("x-") or key in TOLD) and key not in told and len(told) < MOST_HEADERS:
+    for key in message.headers.names():
+        if (key[:2] == "x-" or key in TOLD) and len(told) < MOST_HEADERS:
             told[key] = (message.headers.first(key) or "")[:MOST_LETTERS]
     return told
 

@@ -96,12 +96,11 @@ class UdpPorts:
             rtp.close()
             rtcp.close()
             return None
+        v6 = ":" in host
+        level, option = (socket.IPPROTO_IPV6, socket.IPV6_TCLASS) if v6 else (socket.IPPROTO_IP, socket.IP_TOS)
         for udp in (rtp, rtcp):
             udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
-            if udp.family == socket.AF_INET6:
-                udp.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, EXPEDITED)
-            else:
-                udp.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, EXPEDITED)
+            udp.setsockopt(level, option, EXPEDITED)
         return PortPair(rtp, rtcp, port)
 
 

@@ -7,8 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-import msgspec
-
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.agenda_wire import Agenda
 from voicemedia.sip_bridge.alarms_wire import earlier
@@ -197,7 +195,7 @@ class UserAgent:
             request.headers.add("User-Agent", self.settings.product)
         limit = self.settings.datagram_limit
         if limit and not exchange.enlarged and exchange.flow.transport == "UDP" and len(request.encode()) > limit:
-            exchange.enlarged, exchange.flow = True, msgspec.structs.replace(exchange.flow, transport="TCP")
+            exchange.enlarged, exchange.flow = True, exchange.flow.over("TCP")
         flow = exchange.flow
         request.headers.remove("via")
         self._put_via(request, flow)
@@ -317,7 +315,7 @@ class UserAgent:
                 exchange.tell(exchange, exchange.request.answer(408), now_ms)
             case Broken() if exchange.enlarged and exchange.flow.reliable and not exchange.given_up:
                 # The peer takes no TCP: better in fragments than not at all (RFC 3261, section 18.1.1).
-                exchange.flow = msgspec.structs.replace(exchange.flow, transport="UDP")
+                exchange.flow = exchange.flow.over("UDP")
                 exchange.request = exchange.request.copy()
                 self.request(exchange, now_ms)
             case Broken():
@@ -358,7 +356,7 @@ class UserAgent:
 
     def _invited(self, transaction: ServerTransaction, request: Request, now_ms: int) -> None:
         # The same request by another way (RFC 3261, section 8.2.2.2).
-        if invitation(request) in self._inviting:
+        if (invited := invitation(request)) in self._inviting:
             self.respond(transaction, request.answer(482, to_tag=self.token()), now_ms)
             return
         try:
@@ -372,7 +370,7 @@ class UserAgent:
             return
         call.replaces = replaced
         self._incoming[transaction] = call
-        self._inviting.add(invitation(request))
+        self._inviting.add(invited)
         self.dialogs[call.dialog.key] = call
         self.tell(Incoming(call, replaced))
         call.start(now_ms)
