@@ -7,6 +7,7 @@ import pytest
 from tests.sip_net import QUIET, Host, Net, Weather, answering, ended, first, pair, up
 from voicemedia.sip_bridge.call_wire import CallState
 from voicemedia.sip_bridge.flow_wire import (
+    Destination,
     Ended,
     Incoming,
     Progress,
@@ -303,3 +304,25 @@ def test_a_caller_that_says_how_long_it_waits_is_not_kept_longer(expires: str, o
     assert call.state is b.calls[0].state is CallState.STARTING
     net.run(over_s * 1000 + 500)
     assert (ended(a)[1], ended(b)[1]) == ((487, 487) if over_s == 2 else (480, 480))
+
+
+@pytest.mark.parametrize(
+    ("uri", "transport", "contact"),
+    [
+        ("sips:bot@b.test:5060", "TLS", "<sips:b.test:5060>"),
+        ("sip:bot@b.test:5060", "TLS", "<sip:b.test:5060;transport=tls>"),
+        ("sips:bot@b.test:5060", "TCP", "<sip:b.test:5060;transport=tcp>"),
+    ],
+)
+def test_who_calls_by_a_sips_address_is_given_one(uri: str, transport: str, contact: str) -> None:
+    net = Net()
+    a, b = net.host("a", QUIET, transport), net.host("b", QUIET, transport)
+    answering(b)
+    call = a.agent.dial(Destination(uri, "<sip:a@a.test>"), a.media(), a.flow("b"), 0)
+    net.flush(a)
+    net.run(200)
+    assert call.up
+    answers = [message for message in net.sent if isinstance(message, Response) and message.status == 200]
+    assert [answer.headers.first("contact") for answer in answers] == [contact]
+    net.do(lambda: b.calls[0].hang_up(net.now_ms))
+    assert ended(a)[1] == 200

@@ -29,6 +29,8 @@ class Flow(msgspec.Struct, frozen=True):
     "Where its messages come from."
     connection: int = 0
     "Which connection; 0 over UDP."
+    sips: bool = False
+    "The peer wants every hop secured, so that our Contact must be a sips URI (RFC 3261, section 12.1.1)."
 
     @property
     def reliable(self) -> bool:
@@ -42,11 +44,10 @@ class Flow(msgspec.Struct, frozen=True):
     @property
     def contact(self) -> str:
         """The Contact we give over this flow."""
-        return (
-            f"<sip:{self.local}>"
-            if self.transport == "UDP"
-            else f"<sip:{self.local};transport={self.transport.lower()}>"
-        )
+        if self.sips:
+            return f"<sips:{self.local}>"
+        named = "" if self.transport == "UDP" else f";transport={self.transport.lower()}"
+        return f"<sip:{self.local}{named}>"
 
 
 class Transmit(msgspec.Struct, frozen=True):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.body_wire import body_of
 from voicemedia.sip_bridge.call_wire import SDP, Call, CallState
@@ -17,6 +19,7 @@ from voicemedia.sip_bridge.session_timer_wire import too_short
 from voicemedia.sip_bridge.sip_wire import Request, Response
 from voicemedia.sip_bridge.transaction_wire import ServerTransaction
 from voicemedia.sip_bridge.transactions_wire import ANSWERED
+from voicemedia.sip_bridge.uri_wire import Uri
 
 if TYPE_CHECKING:
     from voicemedia.sip_bridge.user_agent_wire import UserAgent
@@ -36,6 +39,8 @@ class IncomingCall(Call):
         self.invite = invite
         self.transaction = transaction
         self.dialog = Dialog.answering(invite, agent.token())
+        if self.flow.transport == "TLS" and "sips" in (Uri.parse(invite.uri).scheme, self.dialog.target.scheme):
+            self.flow = msgspec.structs.replace(self.flow, sips=True)
         self.peer_session_id = session_id(invite)[0]
         self.replaces: Call | None = None
         self.offer = body_of(invite, SDP)
