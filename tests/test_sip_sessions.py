@@ -50,6 +50,27 @@ def test_a_refused_change_leaves_the_session() -> None:
     assert isinstance(event, MediaRefused) and event.status == 488
 
 
+def test_a_2xx_without_an_answer_leaves_the_session() -> None:
+    net, a, b, call, other = up()
+    assert call.media
+    before = call.media.agreement
+    b.drop = empty
+    net.do(lambda: call.session.reoffer(net.now_ms))
+    assert net.ladder == ["a>b INVITE", "b>a 200 INVITE", "a>b ACK"]
+    assert call.up and other.up and call.media.agreement is before
+    event = a.last(MediaRefused)
+    assert isinstance(event, MediaRefused) and event.status == 488
+    b.drop = lambda message: False
+    net.do(lambda: call.session.reoffer(net.now_ms))
+    assert a.said().count("MediaChanged") == 2
+
+
+def empty(message: Request | Response) -> bool:
+    """Lose the body of a message, and not the message."""
+    message.body = b""
+    return False
+
+
 def test_offers_that_cross_get_491_and_are_made_again_one_after_the_other() -> None:
     net, _, _, call, other = up()
 

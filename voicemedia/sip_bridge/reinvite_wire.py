@@ -229,8 +229,14 @@ class Session:
             return
         self._learn(response)
         self.timer = agreed(response, now_ms)
-        if request.body and not self.call.take_answer(response, now_ms):
+        if not request.body or self.call.take_answer(response, now_ms):
+            return
+        if response.body:
             self.call.hang_up(now_ms, Reason("SIP", 488, "No acceptable answer"))
+        elif self.call.media is not None:
+            # It must hold an answer; who leaves it out has not changed anything on its side.
+            self.call.media.abandon()
+            self.call.agent.tell(MediaRefused(self.call, 488))
 
     def _refused(self, request: Request, response: Response, now_ms: int) -> None:
         """A refused change leaves the session as it was (RFC 3261, section 14.1)."""
