@@ -240,12 +240,29 @@ def test_a_recognizer_of_another_language_is_the_last_to_take_over() -> None:
     assert (room.owner.finals[-1], len(english.listened)) == ("bas", 1)
 
 
+def test_an_utterance_over_which_a_provider_fails_goes_to_the_next_at_once_and_only_that() -> None:
+    clock = Clock()
+    fates = iter([Fate(300)])
+    first = ScriptedRecognizer(clock, name="first", traits=STREAMING, fates=lambda: next(fates, Fate()), pause_ms=0)
+    second = ScriptedRecognizer(clock, name="second", traits=STREAMING, pause_ms=0)
+    room = Room(first, second, clock=clock, patience=Patience(final_ms=1000))
+    room.say("ban bar")
+    room.wait(1.8)
+    assert room.owner.finals == ["ban bar"]
+    room.say("bas")
+    room.wait(0.2)
+    assert room.owner.finals == ["ban bar", "bas"]
+    assert (len(first.listened), len(second.listened)) == (2, 1)
+    assert room.places[0].trouble == ""
+
+
 def test_a_provider_that_fails_often_is_left_alone_and_then_probed() -> None:
     clock = Clock()
     failing = [True]
     shaky = ScriptedRecognizer(clock, name="shaky", fates=lambda: Fate(50, KILLED) if failing[0] else Fate())
     room = Room(shaky, ScriptedRecognizer(clock, name="steady"), clock=clock)
-    room.say("ban bar bas bat")
+    for word in ("ban", "bar", "bas", "bat"):
+        room.say(word)
     assert len(shaky.listened) == 3
     room.say("dan")
     failing[0] = False
@@ -264,8 +281,10 @@ def test_only_one_stream_probes() -> None:
     clock = Clock()
     shaky = ScriptedRecognizer(clock, name="shaky", fates=lambda: Fate(20, KILLED))
     room = Room(shaky, ScriptedRecognizer(clock, name="steady"), clock=clock)
-    room.hear(silence(6000))
+    for word in ("ban", "bar", "bas"):
+        room.say(word)
     tried = len(shaky.listened)
+    assert room.places[0].trouble == "Socket closed"
     shaky.fates = Fate
     clock.advance(10)
     others = [room.recognizer.listen(8000, Owner()) for _ in range(5)]
@@ -397,6 +416,28 @@ def test_a_server_that_is_started_again_has_lost_no_word(out_s: int) -> None:
     clock.pump([0.05] * 20 * (out_s + 4))
     assert (owner.text, owner.errors) == ("ban bar bas", [])
     assert len(ears.listened) < 25
+
+
+def test_of_a_server_that_is_away_one_can_tell_after_three_seconds() -> None:
+    clock = Clock()
+    fates = iter([Fate(5, KILLED)] * 6)
+    room = Room(ScriptedRecognizer(clock, fates=lambda: next(fates, Fate())), clock=clock)
+    room.say("ban")
+    room.wait(1.5)
+    assert room.recognition.trouble == ""
+    room.wait(2)
+    assert room.recognition.trouble == "Socket closed"
+    room.wait(4)
+    assert (room.owner.finals, room.recognition.trouble) == (["ban"], "")
+
+
+def test_a_failure_that_no_other_follows_is_no_trouble() -> None:
+    clock = Clock()
+    fates = iter([Fate(5, KILLED)])
+    room = Room(ScriptedRecognizer(clock, fates=lambda: next(fates, Fate())), clock=clock)
+    for _ in range(60):
+        room.hear(silence(100))
+        assert room.recognition.trouble == ""
 
 
 def test_a_server_that_stays_away_is_given_up() -> None:

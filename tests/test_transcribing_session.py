@@ -4,7 +4,7 @@ from tests.fake_stream import QUIET, SECOND, FakeReader, FakeService
 from tests.fakes import FakeRecognizer
 from voicemedia.errors import ProviderError
 from voicemedia.interfaces import Hearing, Traits, Transcript, Word
-from voicemedia.transcribing.events import Heard, Over, Wish
+from voicemedia.transcribing.events import Heard, Over, Trouble, Wish
 
 
 def test_silence_makes_what_was_said_final() -> None:
@@ -342,6 +342,23 @@ def test_a_recognizer_that_fails_is_tried_again() -> None:
     service.ear.say("back")
     assert reader.told[-1] == "final back"
     assert session.totals.dropped_ms == 1000
+
+
+def test_a_client_is_told_once_that_its_recognizer_is_away() -> None:
+    service = FakeService()
+    session, reader = service.begin()
+    session.hear(SECOND)
+    service.ear.trouble = "Socket closed"
+    service.wait(3)
+    assert reader.told == ["error provider_unavailable"]
+    (trouble,) = reader.events
+    assert isinstance(trouble, Trouble)
+    assert trouble.message == "fake fails: Socket closed; your sound is kept for it"
+    service.ear.trouble = ""
+    service.ear.say("turn left", final=True)
+    service.ear.trouble = "Socket closed"
+    service.wait(1)
+    assert reader.told == ["error provider_unavailable", "final turn left", "error provider_unavailable"]
 
 
 def test_a_recognizer_that_is_given_up_ends_the_session() -> None:

@@ -36,6 +36,8 @@ class Attempts:
         self._feeds: dict[int, Callable[[bytes], None]] = {}
         self._refused: dict[Place, ProviderError] = {}
         "Who will not serve this caller, however often it is asked."
+        self._failing: set[Place] = set()
+        "Who has failed over what is being said: the others are asked first until it is over."
         self.place: Place | None = None
         "Who was asked last."
         self.failovers = 0
@@ -102,6 +104,7 @@ class Attempts:
 
     def endpoint(self, number: int) -> None:
         """Ask for the final."""
+        self._failing.clear()
         self._live[number].recognition.endpoint()
 
     def backlog_ms(self, number: int) -> int:
@@ -126,11 +129,16 @@ class Attempts:
     def _candidates(self) -> list[Place]:
         """List who is worth a try, the best first; who does not hear the caller's language comes last of all."""
         candidates = [place for place in self._lineup.candidates() if place not in self._refused]
-        return sorted(candidates, key=lambda place: not hears(place.languages, self._expected.language))
+        return sorted(candidates, key=self._doubts)
+
+    def _doubts(self, place: Place) -> tuple[bool, bool]:
+        return not hears(place.languages, self._expected.language), place in self._failing
 
     def _failed(self, place: Place, why: ProviderError) -> None:
         if not why.retryable:
             self._refused[place] = why
+        if not why.blameless:
+            self._failing.add(place)
         self._lineup.failed(place, why)
 
     def say(self, transcript: Transcript) -> None:

@@ -17,6 +17,8 @@ from voicemedia.stt.stretches import MARGIN_MS, NOTHING, Patience, Speech, Strea
 
 UNREACHED: Final = "unavailable"
 "Code of the error when a provider's server is not there: it has heard nothing of the sound."
+TOLD_MS: Final = 3000
+"Trouble that lasts as long is worth a word; a failure so long ago, that no other has followed, is none any more."
 DOUBLINGS: Final = 3
 "So often the wait for a final grows."
 STEADY_MS: Final = 5000
@@ -40,7 +42,7 @@ class Continuity:
         self._onset_ms = 0.0
         self._failures = self._unheard = 0
         "Streams that failed, and that fell silent, in a row."
-        self._retry_at_ms = 0.0
+        self._retry_at_ms = self._failed_at_ms = 0.0
         self._troubled_since_ms: float | None = None
         "Since when no provider is to be had, or none that lives."
         self._last_error = ProviderError("no recognizer can be reached")
@@ -56,6 +58,11 @@ class Continuity:
     def waiting(self) -> bool:
         """Whether there is sound that no stream has."""
         return any(self._unserved(each) for each in self._row)
+
+    def trouble(self, now_ms: float) -> str:
+        """Say why nobody has been heard for a while, if there is something to hear; empty: somebody is."""
+        failing = self.waiting or now_ms - self._failed_at_ms < TOLD_MS
+        return str(self._last_error) if failing and now_ms - (self._troubled_since_ms or now_ms) >= TOLD_MS else ""
 
     # --- what the owner says ---
 
@@ -341,7 +348,7 @@ class Continuity:
         return True
 
     def _note_failure(self, why: ProviderError, now_ms: float) -> None:
-        self._last_error = why
+        self._last_error, self._failed_at_ms = why, now_ms
         self._failures += 1
         troubled_ms = self._troubled_ms(now_ms)
         if self._failures > 1:

@@ -152,6 +152,11 @@ class RenewingRecognition:
         return self._core.waiting
 
     @property
+    def trouble(self) -> str:
+        """Why the caller has not been heard for some seconds, though all is kept that may still be; empty: he is."""
+        return self._core.trouble(self._recognizer.now_ms())
+
+    @property
     def account(self) -> Account:
         """What it has cost, over all streams that have ended: all of them once it is closed."""
         return self.attempts.account

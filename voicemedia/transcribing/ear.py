@@ -29,6 +29,17 @@ class Ear:
         self.finals_due = 0
         self.recognition: Recognition = recognizer.listen(rate_hz, self)
 
+    @property
+    def renewing(self) -> bool:
+        """Whether its sound waits for a stream of the provider's."""
+        return getattr(self.recognition, "renewing", False)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing has been heard for some seconds; empty: it has, or it does not say."""
+        trouble: str = getattr(self.recognition, "trouble", "")
+        return trouble
+
     def heard(self, transcript: Transcript) -> None:
         """Pass words on (`Hearing`)."""
         if self._session is not None:

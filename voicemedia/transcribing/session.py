@@ -53,6 +53,8 @@ class Session:
         "The last one listens; those before it owe a final."
         self._retry_at_ms = 0
         self._failures = 0
+        self._waits = False
+        "Whether the client has been told that the recognizer is away for now."
         self._unendpointed = False
         "Whether sound has come since the last endpoint."
         self._fast = False
@@ -204,7 +206,7 @@ class Session:
 
     def understood(self, ear: Ear, transcript: Transcript) -> None:
         """Take a transcript."""
-        self._failures = 0
+        self._failures, self._waits = 0, False
         now_ms = self._setting.clock()
         transcript = self.totals.in_session_time(transcript, ear.begin_ms)
         if self._final_due_ms is not None:
@@ -297,7 +299,7 @@ class Session:
     @property
     def renewing(self) -> bool:
         """Whether its sound waits for a new stream of the provider's."""
-        return bool(self._ears) and getattr(self._ears[-1].recognition, "renewing", False)
+        return bool(self._ears) and self._ears[-1].renewing
 
     @property
     def deserted(self) -> bool:
@@ -327,6 +329,7 @@ class Session:
         self._outbox.flush()
         if self.over is not None:
             return
+        self._tell_of_trouble()
         # Silence between two bursts is no credit for the next one.
         self._began_ms = max(self._began_ms, now_ms - self.totals.heard_ms - 1000)
         if self._final_due_ms is not None and now_ms >= self._final_due_ms and not self._excused(now_ms):
@@ -339,6 +342,13 @@ class Session:
         elif self.attended and self._detached_ms is not None and now_ms - self._detached_ms >= stream.resume_s * 1000:
             self._close("abandoned")
 
+    def _tell_of_trouble(self) -> None:
+        """Tell once that the recognizer is away, long before it is given up."""
+        trouble = next(filter(None, (ear.trouble for ear in self._ears)), "")
+        if trouble and not self._waits:
+            self._waits = True
+            self.trouble("provider_unavailable", f"{self.wish.provider} fails: {trouble}; your sound is kept for it")
+
     def _has_fallen_silent(self, now_ms: int) -> bool:
         """Tell whether a client that is there has stopped sending in mid-word; one that is away may go on with it."""
         here = self._detached_ms is None or not self.attended
@@ -346,7 +356,7 @@ class Session:
 
     def _excused(self, now_ms: int) -> bool:
         """Tell whether a final is late because its sound waits for a provider, which is given up in its own time."""
-        excused = any(getattr(ear.recognition, "renewing", False) for ear in self._ears)
+        excused = any(ear.renewing for ear in self._ears)
         if excused:
             self._final_due_ms = now_ms + self._setting.stream.final_s * 1000
         return excused
