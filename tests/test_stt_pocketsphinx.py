@@ -375,11 +375,18 @@ def test_what_has_no_child_yet_is_said_to_wait_for_one() -> Any:
     assert not call.recognition.renewing
     final = call.speak(pcm)
     assert call.recognition.renewing
+    assert not call.recognition.decoding
     yield recognizer.start()
     try:
         transcript = yield final
         assert transcript.text == "go forward ten meters"
         assert not call.recognition.renewing
+        call.recognition.onset()
+        assert call.recognition.decoding
+        final = call.ears.final
+        call.recognition.endpoint()
+        yield final
+        assert not call.recognition.decoding
     finally:
         yield recognizer.stop()
 

@@ -1,6 +1,6 @@
 """Stories of one turn, `what@ms`: on, off, a final word, `~` an interim, `1k` the only key, `1n` one of several.
 
-`dies` and `back` are what happens to who recognizes it.
+`dies` and `back`, `busy` and `done` are what happens to who recognizes it.
 """
 
 import pytest
@@ -21,6 +21,13 @@ STORIES = [
     ("who begins anew and says nothing", "on@0 ~egg@500 off@900 dies@1000 @5900 back@8000 @10899 @10900", "10900 egg/"),
     ("who does not come back", "on@0 ~egg@500 off@900 dies@1000 @5900 @10899 @10900", "10900 egg/"),
     ("who was back in time", "on@0 ~egg@500 off@900 dies@1000 back@2000 @5899 @5900", "5900 egg/"),
+    ("a final of a busy machine", "on@0 ~egg@500 off@900 busy@900 @5900 @10900 eggs@13000", "13000 eggs/"),
+    ("a machine that is too busy", "on@0 ~egg@500 off@900 busy@900 @5900 @10900 @15899 @15900", "15900 egg/"),
+    (
+        "who has decoded all and says nothing",
+        "on@0 ~egg@500 off@900 busy@900 @5900 done@6000 @10899 @10900",
+        "10900 egg/",
+    ),
     ("speech not understood", "on@0 off@900 -@950", "950 /"),
     ("a short noise", "on@0 off@300 -@350 @9000", ""),
     ("a short noise that cut us short", "over@0 off@300 -@350", "350 /"),
@@ -36,6 +43,7 @@ class Ears:
     """Who recognizes."""
 
     renewing = False
+    decoding = False
 
 
 def tell(utterance: Utterance, what: str, now_ms: int) -> None:
@@ -59,6 +67,8 @@ def test_story(name: str, story: str, turn: str) -> None:
     for what, at in (word.split("@") for word in story.split()):
         if what in ("dies", "back"):
             ears.renewing = what == "dies"
+        elif what in ("busy", "done"):
+            ears.decoding = what == "busy"
         else:
             tell(utterance, what, int(at))
         if utterance.complete(int(at), ears):

@@ -102,7 +102,7 @@ class Turns(Section, frozen=True):
     """How a talk goes back and forth."""
 
     transcript_wait_ms: Positive = 5000
-    "How long a final transcript may take after the end of an utterance, in ms."
+    "How long a final transcript may take after the end of an utterance, in ms; thrice that while it is decoded here."
     barge_in: bool = True
     "Whether the caller may interrupt by voice or key."
     key_wait_ms: Positive = 2000

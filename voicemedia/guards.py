@@ -81,11 +81,22 @@ class GuardedRecognizer:
 
 class _GuardedRecognition:
     def __init__(self, recognition: Recognition, lose: Lose) -> None:
+        self._recognition = recognition
         self.feed: Final = guarded(recognition.feed, lose)
         self.onset: Final = guarded(recognition.onset, lose)
         self.endpoint: Final = guarded(recognition.endpoint, lose)
         self.expect: Final = guarded(recognition.expect, lose)
         self.close: Final = guarded(recognition.close, lose)
+
+    @property
+    def renewing(self) -> bool:
+        """Whether sound waits for a stream or a child."""
+        return bool(getattr(self._recognition, "renewing", False))
+
+    @property
+    def decoding(self) -> bool:
+        """Whether what was said is being decoded."""
+        return bool(getattr(self._recognition, "decoding", False))
 
 
 class _GuardedHearing:

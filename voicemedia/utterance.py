@@ -26,8 +26,8 @@ class Utterance:
         self._began_ms = 0
         self._interrupting = False
         self._final_due_ms: int | None = None
-        self._excused = False
-        "The final has been waited for twice as long, as its recognizer had to begin anew."
+        self._waits = 0
+        "How often the time for the final was over and was given again."
         self._interim = ""
         self._words: list[Transcript] = []
         self._keys = ""
@@ -63,7 +63,7 @@ class Utterance:
         self.speaking = False
         self.endpoint_ms = now_ms
         if understood_by_somebody:
-            self._final_due_ms, self._excused = now_ms + self._transcript_wait_ms, False
+            self._final_due_ms, self._waits = now_ms + self._transcript_wait_ms, 0
 
     def heard(self, transcript: Transcript, now_ms: int) -> None:
         """Take an interim or final transcript."""
@@ -101,8 +101,8 @@ class Utterance:
     def complete(self, now_ms: int, ears: object = None) -> bool:
         """Let time pass; return whether a turn is complete and may be taken.
 
-        :param ears: the recognition; when it is `renewing` (what was said has no stream or child yet, because the one
-            before has died), its final is waited for once more.
+        :param ears: the recognition; while it is `renewing` (what was said has no stream or child yet, because the one
+            before has died) its final is waited for once more, while it is `decoding` (on a busy machine) twice more.
         """
         if self._final_due_ms is not None and now_ms >= self._final_due_ms:
             self._overdue(now_ms, ears)
@@ -140,8 +140,11 @@ class Utterance:
         self._final_due_ms, self._interim, self._stood_in = None, "", 0
 
     def _overdue(self, now_ms: int, ears: object) -> None:
-        if not self._excused and getattr(ears, "renewing", False):
-            self._final_due_ms, self._excused = now_ms + self._transcript_wait_ms, True
+        again = 2 if getattr(ears, "decoding", False) else 1 if getattr(ears, "renewing", False) else 0
+        if self._waits < again:
+            # Later is better than half of the words now and never the other half.
+            self._waits += 1
+            self._final_due_ms = now_ms + self._transcript_wait_ms
             return
         if self._interim:
             # A guess that never became final is better than a lost turn.

@@ -172,6 +172,11 @@ class PocketsphinxRecognition:
         """Whether what was said waits for a child, because the one that heard it has died."""
         return bool(self._unanswered) and not self._seat.taken
 
+    @property
+    def decoding(self) -> bool:
+        """Whether a child is at work on what was said; one that hangs is found out by the pool."""
+        return bool(self._unanswered) and self._seat.taken
+
     # --- Recognition ---
 
     def feed(self, pcm: bytes) -> None:

@@ -177,6 +177,11 @@ class PreparedRecognition:
         """Whether sound waits for a stream behind."""
         return bool(getattr(self._behind, "renewing", False))
 
+    @property
+    def decoding(self) -> bool:
+        """Whether what was said is being decoded behind."""
+        return bool(getattr(self._behind, "decoding", False))
+
     def feed(self, pcm: bytes) -> None:
         """Take sound, of any length."""
         for frame in self._preparation.feed(pcm):
