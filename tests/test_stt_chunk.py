@@ -204,6 +204,11 @@ def test_no_room_and_no_provider_are_503() -> None:
     assert (full.status, full.body["code"]) == (503, "server_full")
     assert full.header("retry-after")
     api = Api()
+    vars(api.api.ear)["full"] = "80 s of speech wait for 2 decoders"
+    behind = api.post(SECOND)
+    assert (behind.status, behind.body["code"], behind.header("retry-after")) == (503, "server_full", "5")
+    assert behind.body["recovery_suggestion"]
+    api = Api()
     api.api.troubles["fake"] = "no model"
     for name in ("fake", "FAKE", ""):
         away = api.post(SECOND, provider=name)

@@ -137,6 +137,21 @@ def test_backlog_is_bounded_and_what_is_dropped_is_counted() -> None:
     assert sum(each for each in told(reactor.processes[0]) if isinstance(each, int)) == AHEAD_MS
 
 
+def test_a_child_too_many_callers_wait_for_is_full() -> None:
+    _, first, _ = listening()
+    recognizer = cast(Any, first)._recognizer
+    callers = [first, *(recognizer.listen(8000, Ears()) for _ in range(3))]
+    for caller in callers[:3]:
+        caller.onset()
+        feed(caller, 20_000)
+    assert recognizer.full == "", "of each five seconds count"
+    callers[3].onset()
+    feed(callers[3], 5000)
+    assert recognizer.full == "20 s of speech wait for 1 decoders"
+    callers[3].close()
+    assert recognizer.full == ""
+
+
 def test_an_utterance_without_end_is_cut_into_several() -> None:
     reactor, recognition, ears = listening(Options(workers=1, max_utterance_s=5))
     recognition.onset()

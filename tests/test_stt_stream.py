@@ -112,6 +112,16 @@ def test_a_message_beyond_the_limit_is_skipped_and_the_session_lives(opcode: int
     assert client.read()[-1]["text"] == "still here"
 
 
+def test_a_client_whom_the_recognizer_would_not_hear_in_time_is_told_at_once() -> None:
+    api = FakeService()
+    vars(api.ear)["full"] = "80 s of speech wait for 2 decoders"
+    client = Client(api)
+    (error,) = client.greeting
+    assert (error["error_code"], client.closed_with) == ("server_full", 1013)
+    assert error["recovery_suggestion"]
+    assert len(api.sessions) == 0
+
+
 def test_a_pong_nobody_asked_for_is_no_error() -> None:
     assert Client().send({"type": "pong"}) == []
 

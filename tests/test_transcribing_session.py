@@ -544,6 +544,31 @@ def test_the_wish_is_bent_to_what_there_is() -> None:
     assert [trouble.message for trouble in troubles] == ["local cannot serve: no model; cloud cannot serve: bad key"]
 
 
+def test_a_session_is_refused_where_it_would_not_be_heard_in_time() -> None:
+    slow, quick = FakeRecognizer(), FakeRecognizer()
+    sessions = FakeService(recognizers={"slow": slow, "quick": quick}).sessions
+    assert (sessions.choose(Wish()), sessions.crowded("slow")) == ((Wish(provider="slow"), []), None)
+    vars(slow)["full"] = "80 s of speech wait for 2 decoders"
+    assert sessions.choose(Wish()) == (Wish(provider="quick"), []), "who names nobody is heard by who has time"
+    assert sessions.choose(Wish(provider="slow")) == (Wish(provider="slow"), [])
+    refused = sessions.crowded("slow")
+    assert refused is not None
+    assert refused.reason == "full: slow is behind, 80 s of speech wait for 2 decoders"
+    assert sessions.refused == 1
+
+
+def test_a_client_that_waits_for_its_final_is_told_that_the_server_is_full() -> None:
+    service = FakeService()
+    session, reader = service.begin()
+    vars(service.ear)["full"] = "80 s of speech wait for 2 decoders"
+    session.hear(SECOND)
+    service.wait(1)
+    assert reader.told == []
+    session.finalize()
+    service.wait(3)
+    assert reader.told == ["error server_full"]
+
+
 def test_of_many_languages_a_few_are_named() -> None:
     ears = FakeRecognizer()
     vars(ears)["languages"] = ("en", "fr", "de", "it", "es", "pt", "nl", "auto")

@@ -264,9 +264,9 @@ class Traits:
 class Recognizer(Provider, Protocol):
     """A speech-to-text provider.
 
-    One that differs from `Traits()` has an attribute `traits`; one that hears certain languages only, `languages` (BCP
-    47, the one it falls back to first; `auto`: it finds out). A recognition that may lag behind its caller has an
-    attribute `backlog_ms`: sound not yet sent; one that is charged for, `account` (`Account`), complete once closed.
+    One that differs from `Traits()` has `traits`; one that hears certain languages only, `languages` (BCP 47, the one
+    it falls back to first; `auto`: it finds out); one of little power, `full`: why it would hear no more callers in
+    time. A recognition that may lag has `backlog_ms`, sound not yet sent; a paid one `account`, whole once closed.
     """
 
     def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:

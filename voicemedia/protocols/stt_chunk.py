@@ -320,6 +320,8 @@ class ChunkPage(Resource):
             if not self._sessions.knows(form.request.wish.provider):
                 raise Refused(trouble.code, trouble.message, status=UNPROCESSABLE)
             raise Refused(trouble.code, trouble.message, RETRY_AFTER_S)
+        if refused := self._sessions.crowded(wish.provider):
+            raise Refused("server_full", refused.reason, refused.retry_after_s)
         minted = session_id in ("", NEW)
         return self._sessions.open(wish, (OWNER, "") if minted else _keys(session_id, peer)[1], attended=False)
 

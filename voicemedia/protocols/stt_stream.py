@@ -195,8 +195,8 @@ class StreamSocket(FastWebSocketProtocol):
         if wish is None:
             self.say_close(TRY_AGAIN_LATER, "no provider can serve")
             return
-        if refused := sessions.refusal():
-            # A client that wanted to resume came past the door, which would have said so.
+        if refused := sessions.refusal() or sessions.crowded(wish.provider):
+            # A client that wanted to resume came past the door, which would have said so; it knows no provider.
             self._complain(Trouble("server_full", refused.reason, self._service.time_of_day()))
             self.say_close(TRY_AGAIN_LATER, "no room")
             return

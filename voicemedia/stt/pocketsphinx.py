@@ -37,6 +37,10 @@ PREROLL_MS: Final = 400
 BATCH_MS: Final = 100
 AHEAD_MS: Final = 2000
 "Sound a child has been sent and not yet decoded, at most; the rest waits here."
+FULL_S: Final = 15
+"Speech that waits for each child, beyond which one more caller would not be heard in time."
+SHARE_S: Final = 5
+"Of one caller counts so much at most: a file that comes at once fills no server."
 LANGUAGE: Final = "en-US"
 
 Count = Annotated[int, Meta(ge=1, le=64)]
@@ -88,6 +92,7 @@ class PocketsphinxRecognizer:
         self.options = options
         self.frames_dropped = 0
         "Frames nobody will decode, because a caller's backlog was full."
+        self.live: dict[PocketsphinxRecognition, None] = {}
         setup = Setup(
             grammar_decoders=options.grammar_decoders,
             dictations=options.dictations,
@@ -110,6 +115,13 @@ class PocketsphinxRecognizer:
     def trouble(self) -> str:
         """Why nobody is heard now; empty when somebody is."""
         return self.children.trouble
+
+    @property
+    def full(self) -> str:
+        """Why one caller more would not be heard in time; empty when he would."""
+        children = self.children.program.children
+        waiting_s = sum(min(each.waiting_ms / 1000, SHARE_S) for each in self.live)
+        return "" if waiting_s <= FULL_S * children else f"{waiting_s:.0f} s of speech wait for {children} decoders"
 
     def start(self) -> Deferred[None]:
         """Start the children; fires when one has loaded its models."""
@@ -165,6 +177,7 @@ class PocketsphinxRecognition:
         self._told_grammar: str | None = None
         self._dropped = 0
         self._interim = ""
+        recognizer.live[self] = None
         self._seat = recognizer.children.place(self)
 
     @property
@@ -176,6 +189,11 @@ class PocketsphinxRecognition:
     def decoding(self) -> bool:
         """Whether a child is at work on what was said; one that hangs is found out by the pool."""
         return bool(self._unanswered) and self._seat.taken
+
+    @property
+    def waiting_ms(self) -> float:
+        """How much of what was said has not been decoded."""
+        return sum(len(each.pcm) / self._bytes_per_ms - each.took_ms for each in self._unanswered)
 
     # --- Recognition ---
 
@@ -357,6 +375,7 @@ class PocketsphinxRecognition:
 
     def _silence(self) -> None:
         self._hearing = None
+        self._recognizer.live.pop(self, None)
         self._speaking = None
         self._unanswered.clear()
         self._preroll.clear()

@@ -106,6 +106,12 @@ class PreparedRecognizer:
         languages: tuple[str, ...] = getattr(self.behind, "languages", ())
         return languages
 
+    @property
+    def full(self) -> str:
+        """Why the recognizer behind would not hear one caller more in time; empty when it would."""
+        full: str = getattr(self.behind, "full", "")
+        return full
+
     def start(self) -> Deferred[None]:
         """Start the recognizer behind."""
         return self.behind.start()

@@ -68,6 +68,12 @@ class RenewingRecognizer:
         return spoken
 
     @property
+    def full(self) -> str:
+        """Tell why none of them would hear one caller more in time; empty when one would."""
+        reasons: list[str] = [getattr(place.recognizer, "full", "") for place in self.lineup.places]
+        return "; ".join(reasons) if all(reasons) else ""
+
+    @property
     def trouble(self) -> str:
         """Why nobody is heard now; empty when somebody is."""
         return self.lineup.trouble

@@ -344,10 +344,14 @@ class Session:
 
     def _tell_of_trouble(self) -> None:
         """Tell once that the recognizer is away, long before it is given up."""
+        if self._waits:
+            return
         trouble = next(filter(None, (ear.trouble for ear in self._ears)), "")
-        if trouble and not self._waits:
+        full: str = getattr(self._recognizer, "full", "") if self._final_due_ms is not None else ""
+        if trouble or full:
             self._waits = True
-            self.trouble("provider_unavailable", f"{self.wish.provider} fails: {trouble}; your sound is kept for it")
+            code, does = ("provider_unavailable", "fails") if trouble else ("server_full", "is behind")
+            self.trouble(code, f"{self.wish.provider} {does}: {trouble or full}; your sound is kept for it")
 
     def _has_fallen_silent(self, now_ms: int) -> bool:
         """Tell whether a client that is there has stopped sending in mid-word; one that is away may go on with it."""

@@ -59,6 +59,17 @@ class Sessions:
         self.refused += 1
         return CallRefused(reason, RETRY_AFTER_S)
 
+    def crowded(self, provider: str) -> CallRefused | None:
+        """Say why a session would not be heard in time by a provider; None when it would."""
+        if not (reason := self._full(provider)):
+            return None
+        self.refused += 1
+        return CallRefused(f"full: {provider} is behind, {reason}", RETRY_AFTER_S)
+
+    def _full(self, provider: str) -> str:
+        full: str = getattr(self._recognizers[provider].recognizer, "full", "")
+        return full
+
     def _make_room(self) -> None:
         """Give up the session that has waited longest for a client that may not come back."""
         waiting = [session for session in self if session.deserted]
@@ -77,7 +88,8 @@ class Sessions:
             troubles.append(Trouble("provider_unavailable", reason, now_s))
             name = ""
         if not name:
-            name = next((each for each in self._recognizers if not self._unusable(each)), "")
+            usable = [each for each in self._recognizers if not self._unusable(each)]
+            name = next((each for each in usable if not self._full(each)), usable[0] if usable else "")
         if not name:
             if not troubles:
                 troubles.append(Trouble("provider_unavailable", self._nobody(), now_s))
