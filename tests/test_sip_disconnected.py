@@ -56,13 +56,13 @@ async def connected(server: MediaServer) -> Peer:
 
 
 @asynccontextmanager
-async def listening() -> AsyncIterator[tuple[int, list[Peer]]]:
+async def listening(kind: type[Peer] = Peer) -> AsyncIterator[tuple[int, list[Peer]]]:
     """Take connections, as a PBX does."""
     peers: list[Peer] = []
 
     class Pbx(Factory):
         def buildProtocol(self, addr: Any) -> Peer:
-            peers.append(Peer())
+            peers.append(kind())
             return peers[-1]
 
     port = reactor.listenTCP(0, Pbx(), interface="127.0.0.1")
@@ -119,3 +119,39 @@ async def test_a_call_that_is_up_goes_on_over_another_connection() -> None:
         again.request("BYE", port, tag)
         await until(lambda: "2 BYE" in again.got and not line.calls.live)
         await again.drop()
+
+
+class Registrar(Peer):
+    """Takes every registration."""
+
+    def dataReceived(self, data: bytes) -> None:
+        super().dataReceived(data)
+        if self.got.endswith("\r\n\r\n") and "REGISTER" in self.got:
+            kept = ("via:", "from:", "to:", "call-id:", "cseq:", "contact:")
+            text = self.got.rpartition("REGISTER sip:")[2]
+            lines = [line for line in text.split("\r\n") if line.lower().startswith(kept)]
+            assert self.transport is not None
+            self.transport.write("\r\n".join(["SIP/2.0 200 OK", *lines, "Content-Length: 0", "", ""]).encode())
+
+
+@in_reactor
+async def test_who_is_registered_by_a_connection_that_breaks_registers_anew() -> None:
+    async with listening(Registrar) as (port, peers):
+        trunk = Trunk(
+            "test",
+            agent="echo",
+            stt="none",
+            tts="none",
+            server=f"127.0.0.1:{port}",
+            transport="tcp",
+            register=True,
+            user="u",
+        )
+        async with serving(trunk) as server:
+            (line,) = bridge_of(server).lines
+            await until(lambda: line.server.registration and not line.trouble)
+            await peers[0].drop()
+            await until(lambda: len(peers) == 2 and "REGISTER" in peers[1].got)
+            first, again = (header(peer.got, "Call-ID") for peer in peers)
+            assert first == again
+            assert not line.trouble

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Final
 
 from voicemedia.errors import WireError
 from voicemedia.sip_bridge.exchange_wire import Exchange
@@ -12,6 +13,9 @@ from voicemedia.sip_bridge.grammar_wire import natural
 from voicemedia.sip_bridge.sip_wire import Request, Response
 from voicemedia.sip_bridge.uri_wire import Uri
 from voicemedia.sip_bridge.user_agent_wire import UserAgent
+
+SOON_MS: Final = 2000
+"Within this, by chance, a binding whose connection is gone is made anew."
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +72,12 @@ class Registration:
         if self.standing is Standing.IN:
             self._send(0, now_ms)
         self.standing = Standing.OUT
+
+    def disconnected(self, now_ms: int) -> None:
+        """Register anew soon: the connection calls were to come by is gone (RFC 5626, section 4.3)."""
+        if self.standing is Standing.IN and self.next_due_ms is not None:
+            # Not all clients of a registrar that has been started again in the same instant.
+            self.next_due_ms = min(self.next_due_ms, now_ms + int(self.agent.chance() * SOON_MS))
 
     def due(self, now_ms: int) -> None:
         """Refresh, or try again."""

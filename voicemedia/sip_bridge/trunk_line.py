@@ -130,6 +130,7 @@ class TrunkLine:
     def disconnected(self, flow: Flow) -> None:
         """Take note that a connection is gone."""
         self.agent.disconnected(flow, self._clock())
+        self.server.disconnected(flow)
         self.flush()
 
     def refused(self, peer: tuple[str, int], branch: str) -> None:

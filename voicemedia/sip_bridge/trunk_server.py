@@ -93,6 +93,11 @@ class TrunkServer:
             self.registration.stop(self._desk.room.clock())
         self.keepalive = None
 
+    def disconnected(self, flow: Flow) -> None:
+        """Take note that a connection is gone."""
+        if self.registration is not None and flow.peer == self.address:
+            self.registration.disconnected(self._desk.room.clock())
+
     def stop(self) -> None:
         """Do nothing more."""
         self._stopped = True
