@@ -137,12 +137,12 @@ class Net:
         message = output.message
         peer = output.hop.host if output.hop is not None else output.address[0]
         target = self.hosts.get(peer.removesuffix(".test"))
+        lost = target is None or host.drop(message) or self.random.random() < self.weather.loss
         what = (
             message.method
             if isinstance(message, Request)
             else f"{message.status} {(message.headers.first('cseq') or '').partition(' ')[2]}"
         )
-        lost = target is None or host.drop(message) or self.random.random() < self.weather.loss
         raw = message.encode()
         self.ladder.append(f"{host.name}>{peer.removesuffix('.test')} {what}{' (lost)' if lost else ''}")
         self.sent.append(message)

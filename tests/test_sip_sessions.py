@@ -196,6 +196,21 @@ def test_the_refresher_refreshes_at_half_time(method: str) -> None:
     assert call.up and other.up and net.ladder.count(f"a>b {method}") == 5
 
 
+def test_a_peer_that_allows_updates_and_takes_none_is_refreshed_by_invites() -> None:
+    net, _a, b, call, other = up(Settings(session=SessionTerms(600)))
+
+    def deny(message: Request | Response) -> bool:
+        if isinstance(message, Response) and message.cseq.method == "UPDATE":
+            message.status, message.reason = 501, "Not Implemented"
+        return False
+
+    b.drop = deny
+    net.run(310_000)
+    assert net.ladder == ["a>b UPDATE", "b>a 501 UPDATE", "a>b INVITE", "b>a 200 INVITE", "a>b ACK"]
+    net.run(1_600_000)
+    assert call.up and other.up and net.ladder.count("b>a 200 INVITE") == 5
+
+
 def test_without_refresh_both_sides_end_the_call_before_its_time() -> None:
     net, a, b, call, other = up(Settings(session=SessionTerms(600)))
     a.drop = lambda message: True

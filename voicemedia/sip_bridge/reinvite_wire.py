@@ -250,6 +250,10 @@ class Session:
             if at_least_s and "min-se" not in request.headers:
                 body = self.call.media.offer() if request.body and self.call.media else b""
                 self._ask(request.method, body, now_ms, at_least_s)
+        elif request.method == "UPDATE" and self.call.up:
+            # Whatever it has said it allows: the session is refreshed the other way.
+            self.peer_updates = False
+            self.reoffer(now_ms)
 
     def _wait_ms(self) -> int:
         """Who made the Call-ID waits 2.1 to 4 s, the other up to 2 s, in steps of 10 ms (section 14.1)."""
