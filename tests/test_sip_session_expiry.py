@@ -44,7 +44,7 @@ class House:
         """Agree on a session; return the answer."""
         self.phone = Telephone(self.server)
         lines = f"Supported: timer\nSession-Expires: {session}\n"
-        self.phone.request("INVITE", self.phone.sdp(direction="inactive"), lines=lines)
+        self.phone.request("INVITE", self.phone.sdp(direction="sendonly"), lines=lines)
         answer = await self.phone.answer()
         self.phone.request("ACK", cseq=1)
         await until(lambda: len(self.server.switchboard) == 1)
