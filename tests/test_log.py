@@ -12,7 +12,7 @@ from txaio import tx
 
 from voicemedia.config import Log
 from voicemedia.errors import ConfigError
-from voicemedia.log import LineObserver, open_observer
+from voicemedia.log import Journal, LineObserver, open_observer
 
 
 @dataclass
@@ -208,6 +208,32 @@ def test_a_file_is_appended_to(tmp_path: Path) -> None:
     kept, new = file.read_text().splitlines()
     assert kept == "kept"
     assert json.loads(new)["message"] == "new"
+
+
+def test_a_file_that_was_moved_away_is_made_again_when_asked(tmp_path: Path) -> None:
+    file = tmp_path / "x.log"
+    config = Log(file=str(file))
+    observer = open_observer(config)
+    journal = Journal(config, observer)
+    observer({"log_format": "before"})
+    file.rename(tmp_path / "x.log.1")
+    assert journal.reopen() == str(file)
+    observer({"log_format": "after"})
+    observer.close()
+    moved = (tmp_path / "x.log.1").read_text()
+    assert ("before" in moved, "after" in moved, "after" in file.read_text()) == (True, False, True)
+
+
+def test_a_file_that_cannot_be_opened_anew_leaves_the_log_where_it_was(tmp_path: Path) -> None:
+    (tmp_path / "logs").mkdir()
+    config = Log(file=str(tmp_path / "logs" / "x.log"))
+    observer = open_observer(config)
+    (tmp_path / "logs").rename(tmp_path / "old")
+    with pytest.raises(FileNotFoundError):
+        Journal(config, observer).reopen()
+    observer({"log_format": "goes on"})
+    observer.close()
+    assert "goes on" in (tmp_path / "old" / "x.log").read_text()
 
 
 def test_a_file_that_cannot_be_written_is_a_config_error() -> None:

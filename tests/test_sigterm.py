@@ -1,5 +1,7 @@
-"""SIGTERM in the middle of a call, to the real server."""
+"""SIGTERM and SIGHUP in the middle of a call, to the real server."""
 
+import os
+import pty
 import signal
 import socket
 import sys
@@ -73,3 +75,33 @@ def test_a_server_that_is_stopped_while_it_starts_has_no_fault(tmp_path: Path) -
         server.stop()
         assert server.lines
         assert not [line for line in server.lines if line["level"] in ("warn", "error", "critical")]
+
+
+def test_a_hangup_of_no_terminal_costs_no_call(server: Started) -> None:
+    with server, Wire(server.port()) as caller:
+        caller.send(START)
+        caller.echo()
+        server.process.send_signal(signal.SIGHUP)
+        assert server.wait_for("signal")["file"] == "standard output"
+        caller.echo()
+        caller.send({"event": "stop", "streamSid": "S1"})
+        assert server.stop() == -signal.SIGTERM
+
+
+def test_who_closes_the_terminal_stops_the_server_as_sigterm_does(tmp_path: Path) -> None:
+    (tmp_path / "voicemedia.toml").write_text(CONFIG)
+    command = (*TWISTD, "-n", "voicemedia", "--config", "voicemedia.toml")
+    terminal, stdin = pty.openpty()
+    try:
+        with Started(Path(sys.executable), command, tmp_path, stdin=stdin) as server, Wire(server.port()) as caller:
+            caller.send(START)
+            caller.echo()
+            server.process.send_signal(signal.SIGHUP)
+            server.wait_for("drain_s")
+            caller.echo()
+            caller.send({"event": "stop", "streamSid": "S1"})
+            assert caller.close_code() == 1000
+            assert server.process.wait(PATIENCE_S) == -signal.SIGTERM
+    finally:
+        os.close(terminal)
+        os.close(stdin)

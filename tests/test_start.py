@@ -43,11 +43,20 @@ tts = "none"
 class Started:
     """A server in a process of its own, and the lines it has logged."""
 
-    def __init__(self, python: Path, arguments: tuple[str, ...], folder: Path, **environment: str) -> None:
+    def __init__(
+        self,
+        python: Path,
+        arguments: tuple[str, ...],
+        folder: Path,
+        *,
+        stdin: int = subprocess.DEVNULL,
+        **environment: str,
+    ) -> None:
         self.process = subprocess.Popen(
             [python, *arguments],
             cwd=folder,
             env={**clean_environment(), "VOICEMEDIA_CONFIG": str(folder / "voicemedia.toml"), **environment},
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

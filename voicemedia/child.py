@@ -64,13 +64,14 @@ class Parent:
     """The parent as its child sees it.
 
     Made once, first thing: whatever the libraries of the child print from then on goes to stderr, hence into the
-    parent's log. The child ignores SIGINT and SIGTERM, which a terminal or systemd sends to the whole group while
-    calls are still to be drained: it ends when its stdin does, and that is so even when the parent was killed.
+    parent's log. The child ignores SIGINT, SIGTERM and SIGHUP, which a terminal or systemd sends to the whole group
+    while calls are still to be drained: it ends when its stdin does, and that is so even when the parent was killed.
     """
 
     def __init__(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)
         self._out = os.dup(1)
         os.dup2(2, 1)
         self._reader = FrameReader()

@@ -174,7 +174,7 @@ class Journal(Service):
     """Keeps the log going when twistd daemonizes: standard output is gone then, `twistd.log` takes its place."""
 
     def __init__(self, config: Log, observer: LineObserver) -> None:
-        self._observer = observer
+        self._observer, self._file = observer, config.file
         self._may_move = not config.file and not _stdout_is_null()
 
     def startService(self) -> None:
@@ -182,6 +182,17 @@ class Journal(Service):
         super().startService()  # type: ignore[no-untyped-call]
         if self._may_move and _stdout_is_null():
             self._observer.move_to(open("twistd.log", "ab"))  # noqa: SIM115
+
+    def reopen(self) -> str:
+        """Go on in a new file of the same name, when somebody has moved the old one away; return the name.
+
+        :raises OSError: it cannot be opened; the old one is kept.
+        """
+        if self._file:
+            out = open(self._file, "ab")  # noqa: SIM115
+            self._observer.close()
+            self._observer.move_to(out)
+        return self._file
 
 
 def _stdout_is_null() -> bool:

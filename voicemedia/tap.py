@@ -16,6 +16,7 @@ from twisted.python.components import Componentized
 from voicemedia import ports
 from voicemedia.config import Config, Log, config_path, read_config
 from voicemedia.errors import ConfigError
+from voicemedia.hangup import Hangup
 from voicemedia.log import Journal, LineObserver, open_observer
 from voicemedia.service import make_service
 
@@ -36,7 +37,9 @@ class House(MultiService):
     def __init__(self, config: Config, observer: LineObserver, reactor: Any) -> None:
         super().__init__()
         self._config, self.observer = config, observer
-        Journal(config.log, observer).setServiceParent(self)
+        journal = Journal(config.log, observer)
+        journal.setServiceParent(self)
+        Hangup(journal.reopen, reactor).setServiceParent(self)
         make_service(config, reactor).setServiceParent(self)
 
     def setServiceParent(self, parent: Any) -> None:

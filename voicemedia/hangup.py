@@ -1,0 +1,63 @@
+"""SIGHUP, which would kill the server and with it all calls: a terminal was closed, or a log file was moved away."""
+
+import os
+import signal
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Final
+
+from twisted.application.service import Service
+from twisted.logger import Logger
+
+STANDARD: Final = (0, 1, 2)
+"Descriptors of standard input, output and error."
+
+
+class Hangup(Service):
+    """Heeds the signal while the server runs, unless it was told to ignore it (`nohup`).
+
+    :param reopen: opens the log's file anew, and says which; empty: there is none.
+    """
+
+    log = Logger()
+
+    def __init__(self, reopen: Callable[[], str], reactor: Any) -> None:
+        self._reopen, self._reactor = reopen, reactor
+        self._before: Any = signal.SIG_IGN
+        self._on_terminal = False
+
+    def startService(self) -> None:
+        """Begin to listen, and see whether there is a terminal: when it is closed, that can be seen no more."""
+        super().startService()  # type: ignore[no-untyped-call]
+        self._on_terminal = any(map(_is_terminal, STANDARD))
+        self._before = signal.getsignal(signal.SIGHUP)
+        if self._before is not signal.SIG_IGN:
+            signal.signal(signal.SIGHUP, self._received)
+
+    def stopService(self) -> None:
+        """Leave the signal as it was found."""
+        super().stopService()  # type: ignore[no-untyped-call]
+        signal.signal(signal.SIGHUP, self._before)
+
+    def _received(self, _number: int, _frame: FrameType | None) -> None:
+        self._reactor.callFromThread(self._heed)
+
+    def _heed(self) -> None:
+        if self._on_terminal:
+            self.log.info("{signal}: the terminal was closed; the server stops as by SIGTERM", signal="SIGHUP")
+            os.kill(os.getpid(), signal.SIGTERM)
+            return
+        try:
+            file = self._reopen() or "standard output"
+        except OSError as error:
+            self.log.error("{signal}: the log stays where it is: {error}", signal="SIGHUP", error=str(error))
+        else:
+            text = "{signal}: the log goes to {file}; the configuration is read at the start only"
+            self.log.info(text, signal="SIGHUP", file=file)
+
+
+def _is_terminal(descriptor: int) -> bool:
+    try:
+        return os.isatty(descriptor)
+    except OSError:
+        return False
