@@ -98,8 +98,8 @@ class UdpPorts:
             return None
         v6 = ":" in host
         level, option = (socket.IPPROTO_IPV6, socket.IPV6_TCLASS) if v6 else (socket.IPPROTO_IP, socket.IP_TOS)
+        rtp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
         for udp in (rtp, rtcp):
-            udp.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
             udp.setsockopt(level, option, EXPEDITED)
         return PortPair(rtp, rtcp, port)
 
