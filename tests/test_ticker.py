@@ -79,6 +79,50 @@ def test_nothing_is_scheduled_while_nobody_is_there(bench: Bench) -> None:
     assert len(ticked.ticks) == 7
 
 
+def test_it_sleeps_through_slots_nobody_is_in(bench: Bench) -> None:
+    bench.ticker.join(Ticked())
+    bench.pass_ms(1_000)
+    assert len(bench.late) == pytest.approx(50, abs=1)
+    assert max(bench.late) <= 1
+
+
+@pytest.mark.parametrize("asleep_ms", range(21))
+def test_who_comes_while_it_sleeps_waits_no_longer_and_lets_nobody_else_wait(bench: Bench, asleep_ms: int) -> None:
+    first, second, asked = Ticked(), Ticked(), list[int]()
+    bench.ticker.join(first)
+    bench.pass_ms(100 + asleep_ms)
+    came_ms = bench.ticker.now_ms()
+    bench.ticker.join(second)
+
+    def look(now_ms: int) -> bool:
+        asked.append(now_ms)
+        return len(asked) < 8
+
+    bench.ticker.hurry(look)
+    bench.pass_ms(2_000)
+    assert asked[0] - came_ms <= 6
+    assert spaces(asked) <= {4, 5, 6}
+    assert second.ticks[0] - came_ms <= 21
+    for ticked in (first, second):
+        assert spaces(ticked.ticks) <= {19, 20, 21}
+        assert ticked.sweeps
+        assert spaces(ticked.sweeps) <= {999, 1_000, 1_001}
+
+
+@pytest.mark.parametrize("left", range(4))
+def test_a_slot_that_empties_while_it_is_waited_for_holds_nobody_up(bench: Bench, left: int) -> None:
+    four = [Ticked() for _ in range(4)]
+    for ticked in four:
+        bench.ticker.join(ticked)
+    bench.pass_ms(103)
+    bench.ticker.leave(four[left])
+    bench.pass_ms(1_000)
+    assert not spaces(four[left].ticks) - {19, 20, 21}
+    for ticked in four[:left] + four[left + 1 :]:
+        assert len(ticked.ticks) == pytest.approx(55, abs=1)
+        assert spaces(ticked.ticks) <= {19, 20, 21}
+
+
 def test_a_stall_is_not_made_up_for_by_a_burst(bench: Bench) -> None:
     ticked = Ticked()
     bench.ticker.join(ticked)

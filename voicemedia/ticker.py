@@ -27,7 +27,7 @@ class Ticking(Protocol):
 
 
 class Ticker:
-    """Ticks everything that joined; rests while nobody has.
+    """Ticks everything that joined; rests while nobody has, and sleeps through slots nobody is in.
 
     :param late: told after each slot how many ms late it was: the health of the reactor.
     :param seconds: a monotonic clock.
@@ -42,6 +42,9 @@ class Ticker:
         "Asked in every slot: those who cannot wait for theirs."
         self._next_slot = 0
         self._due_s = 0.0
+        "When the slot before that one was due."
+        self._ahead = 1
+        "Slots to the one that is waited for; nobody is in those before it."
         self._call: IDelayedCall | None = None
         self._running = False
 
@@ -63,25 +66,47 @@ class Ticker:
         """Tick it no more."""
         for slot in self._slots:
             slot.pop(ticking, None)
+        if not self._anybody:
+            self._rest()
 
     def stop(self) -> None:
         """Rest, whoever is still there."""
         self._hurried.clear()
         for slot in self._slots:
             slot.clear()
+        self._rest()
+
+    @property
+    def _anybody(self) -> bool:
+        return bool(self._hurried) or any(self._slots)
+
+    def _rest(self) -> None:
         if self._call is not None:
             self._call.cancel()
             self._call = None
 
     def _wake(self) -> None:
         # Whoever joins while a slot runs is seen at its end: two timers would tick everybody twice.
-        if self._call is None and not self._running:
+        if self._running:
+            return
+        if self._call is None:
             self._due_s = self._seconds()
-            self._schedule()
+            self._schedule(0)
+        elif self._ahead > 1:
+            slept = int((self._seconds() - self._due_s) * 1000 / SLOT_MS)
+            self._schedule(min(slept, self._ahead - 1))
 
-    def _schedule(self) -> None:
-        self._due_s += SLOT_MS / 1000
-        self._call = self._reactor.callLater(max(0.0, self._due_s - self._seconds()), self._run)
+    def _schedule(self, slept: int) -> None:
+        """Wait for the next slot that anybody is in, behind those slept through already."""
+        ahead = slept + 1
+        while not (self._hurried or self._slots[(self._next_slot + ahead - 1) % SLOTS]):
+            ahead += 1
+        self._ahead = ahead
+        wait_s = max(0.0, self._due_s + ahead * SLOT_MS / 1000 - self._seconds())
+        if self._call is None:
+            self._call = self._reactor.callLater(wait_s, self._run)
+        else:
+            self._call.reset(wait_s)
 
     def _run(self) -> None:
         """Run what is due, and go on as long as anybody is there, whatever became of it."""
@@ -90,11 +115,13 @@ class Ticker:
             self._run_due()
         finally:
             self._running = False
-            if self._hurried or any(self._slots):
-                self._schedule()
+            if self._anybody:
+                self._schedule(0)
 
     def _run_due(self) -> None:
         """Run the slot that is due, and those a busy reactor has missed: each once, at its place in the 20 ms."""
+        self._due_s += self._ahead * SLOT_MS / 1000
+        self._next_slot = (self._next_slot + self._ahead - 1) % SECOND_SLOTS
         late_ms = (self._seconds() - self._due_s) * 1000
         self._late(late_ms)
         missed = int(late_ms / SLOT_MS)
