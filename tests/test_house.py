@@ -146,6 +146,11 @@ def test_sans_io_files_import_no_io(path: Path) -> None:
     assert {name.split(".")[0] for name in imports_of(path)} & IMPURE == set()
 
 
+def test_the_kernels_for_sound_are_imported_in_one_place() -> None:
+    importing = [name_of(path) for path in MODULES if "audioop" in imports_of(path)]
+    assert importing == ["audio/pcm.py"], "their warning that they are deprecated is kept quiet there only"
+
+
 @pytest.mark.parametrize("path", MODULES, ids=name_of)
 def test_a_file_can_be_held_in_the_head(path: Path) -> None:
     if path.stem.endswith(("_pb2", "_pb2_grpc")):

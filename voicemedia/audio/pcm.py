@@ -8,6 +8,6 @@ import warnings
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", DeprecationWarning)
-    from audioop import alaw2lin, lin2alaw, lin2ulaw, ratecv, rms, ulaw2lin
+    from audioop import alaw2lin, bias, lin2alaw, lin2lin, lin2ulaw, ratecv, rms, tomono, ulaw2lin
 
-__all__ = ["alaw2lin", "lin2alaw", "lin2ulaw", "ratecv", "rms", "ulaw2lin"]
+__all__ = ["alaw2lin", "bias", "lin2alaw", "lin2lin", "lin2ulaw", "ratecv", "rms", "tomono", "ulaw2lin"]

@@ -1,12 +1,12 @@
 """The head of a WAV file (RIFF), and its sound as s16le mono."""
 
-import audioop
 import struct
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 
+from voicemedia.audio.pcm import alaw2lin, bias, lin2lin, tomono, ulaw2lin
 from voicemedia.errors import WireError
 
 PCM, FLOAT, A_LAW, MU_LAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
@@ -90,17 +90,17 @@ def to_pcm(sound: bytes, head: Head) -> bytes:
     width = head.bits // 8
     sound = sound[: len(sound) // (width * head.channels) * width * head.channels]
     if head.code == A_LAW:
-        sound, width = audioop.alaw2lin(sound, 2), 2
+        sound, width = alaw2lin(sound, 2), 2
     elif head.code == MU_LAW:
-        sound, width = audioop.ulaw2lin(sound, 2), 2
+        sound, width = ulaw2lin(sound, 2), 2
     elif head.code == FLOAT:
         sound, width = _from_float(sound, width), 2
     elif width == 1:
         # 8 bits are unsigned in WAV files.
-        sound = audioop.bias(sound, 1, 128)
+        sound = bias(sound, 1, 128)
     if head.channels == 2:
-        sound = audioop.tomono(sound, width, 0.5, 0.5)
-    return sound if width == 2 else audioop.lin2lin(sound, width, 2)
+        sound = tomono(sound, width, 0.5, 0.5)
+    return sound if width == 2 else lin2lin(sound, width, 2)
 
 
 def _from_float(sound: bytes, width: int) -> bytes:

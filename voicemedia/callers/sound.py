@@ -1,6 +1,5 @@
 """What a caller says: WAV files of any kind, brought to the form of the line, and where the voice is in them."""
 
-import audioop
 import struct
 import wave
 from collections.abc import Callable, Iterator
@@ -12,6 +11,7 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
+from voicemedia.audio.pcm import alaw2lin, lin2lin, lin2ulaw, ulaw2lin
 from voicemedia.errors import ConfigError
 
 RATE_HZ: Final = 8000
@@ -56,7 +56,7 @@ def load_utterance(path: Path, *, wide: bool = False) -> Utterance:
     if voice is None:
         raise ConfigError(f"{path}: nothing but silence; record it louder or name another file")
     wideband = to_pcm(resample(whole, rate_hz, WIDE.rate_hz)) if wide else b""
-    return Utterance(path.name, audioop.lin2ulaw(to_pcm(samples), 2), *voice, wideband)
+    return Utterance(path.name, lin2ulaw(to_pcm(samples), 2), *voice, wideband)
 
 
 def to_pcm(samples: Samples) -> bytes:
@@ -117,15 +117,15 @@ def _decode(path: Path, sound: bytes, code: int, bits: int) -> Samples:
             return np.frombuffer(whole, "<i2") / 32768
         case (1, 24):
             # The kernel takes three bytes a sample and gives four, the lowest one zero.
-            return np.frombuffer(audioop.lin2lin(whole, 3, 4), "=i4") / 2**31
+            return np.frombuffer(lin2lin(whole, 3, 4), "=i4") / 2**31
         case (1, 32):
             return np.frombuffer(whole, "<i4") / 2**31
         case (3, 32) | (3, 64):
             return np.frombuffer(whole, f"<f{bits // 8}").astype(float)
         case (6, 8):
-            return np.frombuffer(audioop.alaw2lin(whole, 2), "=i2") / 32768
+            return np.frombuffer(alaw2lin(whole, 2), "=i2") / 32768
         case (7, 8):
-            return np.frombuffer(audioop.ulaw2lin(whole, 2), "=i2") / 32768
+            return np.frombuffer(ulaw2lin(whole, 2), "=i2") / 32768
     raise ConfigError(f"{path}: WAV format {code} with {bits} bits is not supported; convert it with ffmpeg to PCM")
 
 
@@ -180,7 +180,7 @@ AUDIBLE_PEAK: Final = 200
 
 @lru_cache(maxsize=1)
 def _audible_codes() -> NDArray[np.bool_]:
-    levels = np.frombuffer(audioop.ulaw2lin(bytes(range(256)), 2), "=i2").astype(int)
+    levels = np.frombuffer(ulaw2lin(bytes(range(256)), 2), "=i2").astype(int)
     loud: NDArray[np.bool_] = np.abs(levels) > AUDIBLE_PEAK
     return loud
 
@@ -224,9 +224,7 @@ class Form:
         return self.rate_hz // 1000
 
 
-ULAW: Final = Form(
-    RATE_HZ, bytes([SILENCE]), audible, lambda ulaw: audioop.ulaw2lin(ulaw, 2), lambda utterance: utterance.ulaw
-)
+ULAW: Final = Form(RATE_HZ, bytes([SILENCE]), audible, lambda ulaw: ulaw2lin(ulaw, 2), lambda utterance: utterance.ulaw)
 "A telephone's."
 WIDE: Final = Form(16_000, bytes(2), audible_wide, lambda pcm: pcm, lambda utterance: utterance.wide)
 "A browser's."

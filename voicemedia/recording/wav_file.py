@@ -5,7 +5,6 @@ of some 50 bytes, which the kernel does whole or not at all. So whenever the pro
 is there. All methods block; they belong to one thread.
 """
 
-import audioop
 import os
 import struct
 from collections.abc import Iterator, Sequence
@@ -15,6 +14,7 @@ from typing import Final
 
 import numpy as np
 
+from voicemedia.audio.pcm import lin2ulaw
 from voicemedia.audio.stereo import Piece
 from voicemedia.audio.wav import MU_LAW, PCM
 
@@ -99,7 +99,7 @@ class WavFile:
     def _coded(self, piece: Piece) -> "int | np.ndarray[tuple[int], np.dtype[np.integer]]":
         if piece.pcm is None:
             return self._silence[0]
-        return np.frombuffer(audioop.lin2ulaw(piece.pcm, 2), np.uint8) if self._law else np.frombuffer(piece.pcm, "<i2")
+        return np.frombuffer(lin2ulaw(piece.pcm, 2), np.uint8) if self._law else np.frombuffer(piece.pcm, "<i2")
 
     def _fill(self, samples: int) -> None:
         """Write silence up to a position."""
