@@ -85,16 +85,16 @@ async def test_a_caller_who_does_not_refresh_the_session_is_hung_up_before_its_e
     async with house() as here:
         answer = await here.call("90;refresher=uac")
         assert header(answer, "Session-Expires") == "90;refresher=uac" and header(answer, "Require") == "timer"
-        here.pass_s(59)
+        here.pass_s(50)
         await looked(here)
         assert not here.phone.requests("BYE")
         here.phone.request("UPDATE", lines="Supported: timer\nSession-Expires: 90;refresher=uac\n")
         assert header(await here.phone.answer("UPDATE"), "Session-Expires") == "90;refresher=uac"
-        here.pass_s(59)
+        here.pass_s(50)
         await looked(here)
         assert not here.phone.requests("BYE") and len(here.server.switchboard) == 1
         # A third of the 90 s before their end.
-        here.pass_s(2)
+        here.pass_s(11)
         bye = await said(here, "BYE")
         assert "cause=408" in header(bye, "Reason")
         await until(lambda: here.server.switchboard.ended_by == {"peer_vanished": 1})
