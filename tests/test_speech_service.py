@@ -20,7 +20,8 @@ from voicemedia.config import Config, Server, Stream
 from voicemedia.providers import wanted
 from voicemedia.service import MediaServer
 from voicemedia.speech_service import offered
-from voicemedia.transcribe import Speaker, start_server
+from voicemedia.transcribe import Speaker, chunk_bytes, start_server
+from voicemedia.transcribing.events import RATES_HZ
 
 SPEECH = Path(__file__).parent / "vectors" / "speech" / "go_forward.wav"
 needs_pocketsphinx = pytest.mark.skipif(
@@ -85,6 +86,11 @@ def test_the_command_transcribes_a_file(tmp_path: Path) -> None:
     told = json.loads(summary.read_text())
     assert told["results"]["full_transcript"].startswith("go forward ten")
     assert told["audio_metrics"]["audio_s"] == pytest.approx(2.79, abs=0.03)
+
+
+def test_a_file_of_any_rate_is_sent_in_whole_samples() -> None:
+    assert (chunk_bytes(8000), chunk_bytes(16000)) == (1600, 3200)
+    assert [rate_hz for rate_hz in RATES_HZ if chunk_bytes(rate_hz) % 2] == []
 
 
 def test_guesses_and_finals_are_shown_with_their_times(capsys: pytest.CaptureFixture[str]) -> None:

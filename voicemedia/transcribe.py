@@ -142,6 +142,11 @@ def load(path: Path) -> tuple[int, bytes]:
     return 16000, resampler.feed(pcm) + resampler.flush()
 
 
+def chunk_bytes(rate_hz: int) -> int:
+    """Return how much is sent at a time: whole samples, also of 11025 Hz."""
+    return rate_hz * CHUNK_MS // 1000 * 2
+
+
 def destination(args: argparse.Namespace, rate_hz: int, server: MediaServer | None) -> Destination:
     """Say where the session is begun: at a server of our own, if there is one."""
     parts = urlsplit(args.url)
@@ -154,7 +159,7 @@ def destination(args: argparse.Namespace, rate_hz: int, server: MediaServer | No
         "language": args.language,
         "provider": args.provider,
         "sample_rate": rate_hz,
-        "chunk_size": rate_hz * 2 * CHUNK_MS // 1000,
+        "chunk_size": chunk_bytes(rate_hz),
         "words": "true" if args.words else "",
         "secret": args.secret or "",
     }
@@ -221,7 +226,7 @@ async def transcribe(reactor: Any, args: argparse.Namespace) -> int:
         if args.in_process:
             server = await start_server(reactor, decode_config(args.config or config_path()), args.provider)
         to = destination(args, rate_hz, server)
-        speaker = Speaker(reactor, pcm, rate_hz * 2 * CHUNK_MS // 1000, fast=args.fast)
+        speaker = Speaker(reactor, pcm, chunk_bytes(rate_hz), fast=args.fast)
         why = await stream(reactor, to, speaker)
     except (CallFailed, ConfigError) as error:
         print(f"voicemedia transcribe: {error}", file=sys.stderr)
