@@ -140,3 +140,22 @@ def test_what_the_peer_wants_while_our_offer_is_under_way_has_to_wait(method: st
     a.drop = lambda message: isinstance(message, Request) and message.method == "INVITE"
     net.do(lambda: call.session.reoffer(net.now_ms), 50)
     assert offered(net, b, other, method).status == 491
+
+
+@in_reactor
+async def test_sound_goes_where_an_update_before_the_answer_has_moved_it() -> None:
+    async with calling() as (_, client, phone):
+        await client.place(address(phone))
+        invite = await phone.invited()
+        phone.reply(invite, "183 Session Progress", phone.sdp(), "Require: 100rel\nRSeq: 1\n")
+        await until(lambda: phone.requests("PRACK"))
+        phone.agree(phone.requests("PRACK")[0])
+        moved = phone.sdp(version=2).replace(f"m=audio {phone.sound_port}", f"m=audio {phone.report_port}")
+        phone.ask("UPDATE", "Content-Type: application/sdp\n", moved.replace(f"a=rtcp:{phone.report_port}\n", ""))
+        await until(lambda: phone.responses("UPDATE"))
+        phone.reply(invite, "200 OK")
+        await until(lambda: phone.requests("ACK"))
+        phone.sound.got.clear()
+        phone.reports.got.clear()
+        await until(lambda: len(phone.reports.got) > 3)
+        assert not phone.sound.got

@@ -193,9 +193,11 @@ class OutgoingCall(Call):
             self.media = self._offered.forked()
             taken = self.take_answer(response, now_ms)
         else:
-            taken = fork.agreement is not None
-            if fork.agreement is not None:
-                self.agent.tell(MediaChanged(self, fork.agreement))
+            # An UPDATE may have changed since what the answer in a 18x has settled (RFC 3311, section 5.1).
+            agreement = fork.media.agreement
+            taken = agreement is not None
+            if agreement is not None:
+                self.agent.tell(MediaChanged(self, agreement))
         self.agent.tell(Answered(self))
         if self._canceling or not taken:
             reason = None if taken else Reason("SIP", 488, "No acceptable answer")
