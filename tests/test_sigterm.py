@@ -77,6 +77,22 @@ def test_a_server_that_is_stopped_while_it_starts_has_no_fault(tmp_path: Path) -
         assert not [line for line in server.lines if line["level"] in ("warn", "error", "critical")]
 
 
+def test_who_asks_twice_waits_for_no_more_than_a_goodbye(tmp_path: Path) -> None:
+    (tmp_path / "voicemedia.toml").write_text(CONFIG.replace("drain_s = 2", "drain_s = 3600"))
+    command = (*TWISTD, "-n", "voicemedia", "--config", "voicemedia.toml")
+    with Started(Path(sys.executable), command, tmp_path) as server, Wire(server.port()) as caller:
+        caller.send(START)
+        caller.echo()
+        server.process.send_signal(signal.SIGINT)
+        server.wait_for("drain_s")
+        caller.echo()
+        server.process.send_signal(signal.SIGINT)
+        assert caller.close_code() == 1000
+        assert server.process.wait(PATIENCE_S) == -signal.SIGINT
+        server.stop()
+        assert not [line for line in server.lines if line["level"] in ("warn", "error", "critical")]
+
+
 def test_a_hangup_of_no_terminal_costs_no_call(server: Started) -> None:
     with server, Wire(server.port()) as caller:
         caller.send(START)

@@ -310,6 +310,10 @@ class Switchboard:
             if timer.active():
                 timer.cancel()
 
+    def hasten(self) -> None:
+        """Say goodbye to all who are still on, whatever `drain_s` allows them."""
+        self._everybody(Live.say_goodbye)
+
     def _everybody(self, act: Callable[[Live], None]) -> None:
         for live in tuple(self._live.values()):
             act(live)

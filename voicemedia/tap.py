@@ -16,9 +16,9 @@ from twisted.python.components import Componentized
 from voicemedia import ports
 from voicemedia.config import Config, Log, config_path, read_config
 from voicemedia.errors import ConfigError
-from voicemedia.hangup import Hangup
 from voicemedia.log import Journal, LineObserver, open_observer
 from voicemedia.service import make_service
+from voicemedia.signals import Hangup, heed_impatience
 
 
 class Options(usage.Options):
@@ -40,7 +40,8 @@ class House(MultiService):
         journal = Journal(config.log, observer)
         journal.setServiceParent(self)
         Hangup(journal.reopen, reactor).setServiceParent(self)
-        make_service(config, reactor).setServiceParent(self)
+        self._reactor, self._server = reactor, make_service(config, reactor)
+        self._server.setServiceParent(self)
 
     def setServiceParent(self, parent: Any) -> None:
         """Give the application our log observer on the way in: twistd asks it for one."""
@@ -56,6 +57,11 @@ class House(MultiService):
             self._give_up(self._not_heard(error), error)
         except ConfigError as error:
             self._give_up(str(error), error)
+
+    def stopService(self) -> Any:
+        """Stop everything, once calls have ended."""
+        heed_impatience(self._server.switchboard.hasten, self._reactor)
+        return super().stopService()
 
     def _not_heard(self, error: CannotListenError) -> str:
         sip, why = self._config.sip, error.socketError

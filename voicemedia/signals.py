@@ -1,4 +1,4 @@
-"""SIGHUP, which would kill the server and with it all calls: a terminal was closed, or a log file was moved away."""
+"""Signals beside those that stop us: SIGHUP, which would kill the server and with it all calls, and impatience."""
 
 import os
 import signal
@@ -13,8 +13,16 @@ STANDARD: Final = (0, 1, 2)
 "Descriptors of standard input, output and error."
 
 
+def heed_impatience(hasten: Callable[[], None], reactor: Any) -> None:
+    """Be quicker when somebody who has stopped us asks again; Twisted would log that it is no longer running."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, lambda _number, _frame: reactor.callFromThread(hasten))
+
+
 class Hangup(Service):
-    """Heeds the signal while the server runs, unless it was told to ignore it (`nohup`).
+    """Heeds SIGHUP while the server runs, unless it was told to ignore it (`nohup`).
+
+    It says that a terminal was closed, or a log file moved away.
 
     :param reopen: opens the log's file anew, and says which; empty: there is none.
     """
