@@ -333,6 +333,20 @@ def test_sound_is_made_up_for_a_segment_that_never_came_and_this_is_said() -> No
     assert door.sessions.segments()["lost_segments"] == 1
 
 
+def test_a_hole_is_filled_from_behind_too_where_a_word_begins_in_it() -> None:
+    door = Door()
+    tone = (np.sin(np.arange(320 * 3) * 2 * np.pi / 80) * 8000).astype("<i2").tobytes()
+    for number, piece in ((0, bytes(640)), (1, bytes(640)), (3, tone[640:1280]), (4, tone[1280:])):
+        door.send(number, payload=piece)
+    door.service.clock.advance(1)
+    heard = np.frombuffer(door.ear.sound, "<i2").astype(float)
+    missing, wanted = heard[2 * 320 : 3 * 320], np.frombuffer(tone[:640], "<i2").astype(float)
+    assert len(heard) == 5 * 320
+    # Silence becomes the tone, in phase with what follows.
+    assert np.abs(missing[:80]).max() < np.abs(missing[-80:]).max() > 5000
+    assert np.corrcoef(missing[-80:], wanted[-80:])[0, 1] > 0.95
+
+
 def test_a_language_that_is_to_be_found_out_is_the_only_one_there_is() -> None:
     door = Door()
     vars(door.ear)["languages"] = ("en-US",)

@@ -119,31 +119,31 @@ def test_whatever_order_a_few_take_all_are_heard_once() -> None:
 
 
 def test_g711_becomes_linear() -> None:
-    assert make_decoder(Format.PCMU, 8000).decode(b"\xff\x80\x00") == b"\x00\x00\x7c\x7d\x84\x82"
-    assert make_decoder(Format.PCMA, 8000).decode(b"\xd5") == b"\x08\x00"
+    assert make_decoder(Format.PCMU, 8000).decode(b"\xff\x80\x00") == (b"", b"\x00\x00\x7c\x7d\x84\x82")
+    assert make_decoder(Format.PCMA, 8000).decode(b"\xd5") == (b"", b"\x08\x00")
 
 
 def test_a_hole_is_as_long_as_the_segments_before_it_and_a_second_at_most() -> None:
     decoder = make_decoder(Format.PCMU, 8000)
-    assert decoder.lost(1) == b""
-    decoder.decode(b"\xff" * 160)
+    segment = b"\xff" * 160
+    made_up = [decoder.decode(segment, missing)[0] for missing in (1, 0)]
     decoder.decode(b"")
-    assert len(decoder.lost(2)) == 640
-    assert len(decoder.lost(1000)) == 16000
+    made_up += [decoder.decode(segment, missing)[0] for missing in (2, 1000)]
+    assert list(map(len, made_up)) == [0, 0, 640, 16000]
 
 
 def test_opus_is_decoded_packet_by_packet() -> None:
     packets, rate_hz = opus_of(b"\x00\x10\x00\xf0" * 24000), 16000
     decoder = make_decoder(Format.OPUS, 48000)
-    pcm = b"".join(map(decoder.decode, packets))
+    pcm = b"".join(decoder.decode(packet)[1] for packet in packets)
     assert decoder.rate_hz == rate_hz
     assert abs(len(pcm) / 2 / rate_hz - len(packets) * 0.02) < 0.005
     # Silence that was not sent, and a packet that was lost, last as long as others.
-    assert [len(decoder.decode(b"")), len(decoder.lost(2))] == [640, 1280]
+    assert [*map(len, decoder.decode(b"")), *map(len, decoder.decode(packets[1], 2))] == [0, 640, 1280, 640]
     for junk in (b"\xff\xff\xff", b"\xfb"):
         with pytest.raises(WireError, match="no Opus packet"):
             decoder.decode(junk)
-    assert len(decoder.decode(packets[0])) == 640
+    assert len(decoder.decode(packets[0])[1]) == 640
 
 
 def opus_of(pcm: bytes) -> list[bytes]:

@@ -24,38 +24,18 @@ class Decoder(Protocol):
         :raises WireError: it is none.
         """
 
-    def lost(self, segments: int) -> bytes:
-        """Make up sound as long as the segments that are missing probably were."""
-
 
 class SampleDecoder:
     """G.711 and linear samples."""
 
     def __init__(self, rate_hz: int, decode: Callable[[bytes], bytes]) -> None:
-        self.rate_hz, self._decode = rate_hz, decode
-        self._concealer = Concealer(rate_hz)
-        self._usual = 0
-        "Length of the last segment, decoded."
-
-    def decode(self, payload: bytes) -> bytes:
-        """Decode one segment."""
-        pcm = self._decode(payload)
-        self._usual = len(pcm) or self._usual
-        return self._concealer.good(pcm) if pcm else pcm
-
-    def lost(self, segments: int) -> bytes:
-        """Make up the sound."""
-        return self._concealer.conceal(_samples(segments, self._usual, self.rate_hz))
+        self.rate_hz, self.decode = rate_hz, decode
 
 
 class SegmentDecoder(OpusDecoder):
     """Opus, a packet a segment."""
 
     _usual = 0
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._concealer = Concealer(self.rate_hz)
 
     def decode(self, payload: bytes) -> bytes:
         """Decode one packet; an empty one (silence not sent, RFC 7587 section 3.1.3) is as long as the last.
@@ -66,23 +46,40 @@ class SegmentDecoder(OpusDecoder):
             return bytes(self._usual)
         pcm = super().decode(payload)
         self._usual = min(len(pcm), OPUS_PACKET_MS * self.rate_hz // 1000 * 2)
-        return self._concealer.good(pcm) if pcm else pcm
-
-    def lost(self, segments: int) -> bytes:
-        """Make up the sound."""
-        return self._concealer.conceal(_samples(segments, self._usual, self.rate_hz))
+        return pcm
 
 
-def _samples(segments: int, usual: int, rate_hz: int) -> int:
-    return min(segments * usual // 2, LOST_MAX_MS * rate_hz // 1000)
+class HoleFiller:
+    """Makes s16le of segments in their order, and of the holes between them."""
+
+    def __init__(self, decoder: Decoder) -> None:
+        self.rate_hz = decoder.rate_hz
+        self._decoder = decoder
+        self._concealer = Concealer(self.rate_hz)
+        self._usual = 0
+        "Length of the last segment, decoded."
+
+    def decode(self, payload: bytes, missing: int = 0) -> tuple[bytes, bytes]:
+        """Decode one segment; make up the sound of those missing before it, from both sides of the hole.
+
+        :returns: what is made up, and the segment's own sound.
+        :raises WireError: it is none.
+        """
+        pcm = self._decoder.decode(payload)
+        made_up = b""
+        if missing:
+            most = LOST_MAX_MS * self.rate_hz // 1000
+            made_up = self._concealer.conceal(min(missing * self._usual // 2, most), pcm)
+        self._usual = len(pcm) or self._usual
+        return made_up, self._concealer.good(pcm) if pcm else pcm
 
 
-def make_decoder(written: Format, rate_hz: int) -> Decoder:
+def make_decoder(written: Format, rate_hz: int) -> HoleFiller:
     """Make the decoder of a session.
 
     :raises WireError: `no_opus`, if its library is not installed.
     """
     if written is Format.OPUS:
-        return SegmentDecoder()
+        return HoleFiller(SegmentDecoder())
     decode = {Format.PCMU: decode_mulaw, Format.PCMA: decode_alaw, Format.LINEAR16: decode_l16}[written]
-    return SampleDecoder(rate_hz, decode)
+    return HoleFiller(SampleDecoder(rate_hz, decode))

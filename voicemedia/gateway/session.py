@@ -14,7 +14,7 @@ from twisted.logger import Logger
 
 from voicemedia.audio.jitter import NEVER_MS, Delivery, Lost
 from voicemedia.errors import WireError
-from voicemedia.gateway.decoding import Decoder
+from voicemedia.gateway.decoding import HoleFiller
 from voicemedia.gateway.order import SegmentOrder
 from voicemedia.gateway.segment_wire import Segment
 from voicemedia.transcribing.events import Event, Heard, Over, Trouble
@@ -94,7 +94,7 @@ class GatewaySession:
         self,
         session: Session,
         first: Segment,
-        decoder: Decoder,
+        decoder: HoleFiller,
         setting: Setting,
         gone: Callable[["GatewaySession"], None],
     ) -> None:
@@ -105,6 +105,8 @@ class GatewaySession:
         wait_ms = max(setting.reorder_ms, min(2 * first.duration_ms, REORDER_MAX_MS))
         self._order = SegmentOrder(wait_ms, max(wait_ms, REORDER_MAX_MS), 0 if first.last else EARLY)
         self._sounded = False
+        self._missing = 0
+        "Segments that are missing before the next one."
         self.lost = 0
         "Segments that never came, or too late: sound was made up for them."
         self._unnumbered = 0
@@ -191,20 +193,19 @@ class GatewaySession:
     def _deliver(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
             if isinstance(delivery, Lost):
-                pcm = self._conceal(delivery.samples)
+                # What was missing before the first one need never have been sent.
+                # What waits behind the others comes next, and helps to make them up.
+                self._missing += delivery.samples if self._sounded else 0
             else:
-                pcm = self._decoder.decode(delivery)
-                self._sounded = self._sounded or bool(pcm)
-            self._session.hear(pcm)
+                self._hear(delivery)
 
-    def _conceal(self, segments: int) -> bytes:
-        # What was missing before the first one need never have been sent.
-        if not self._sounded:
-            return b""
-        self.lost += segments
-        pcm = self._decoder.lost(segments)
-        self._session.totals.concealed_ms += len(pcm) * 500 // self._decoder.rate_hz
-        return pcm
+    def _hear(self, payload: bytes) -> None:
+        missing, self._missing = self._missing, 0
+        self.lost += missing
+        made_up, pcm = self._decoder.decode(payload, missing)
+        self._session.totals.concealed_ms += len(made_up) * 500 // self._decoder.rate_hz
+        self._sounded = self._sounded or bool(pcm)
+        self._session.hear(made_up + pcm)
 
     def _look_ahead(self) -> None:
         """Set the timer of the first hole; without one, the last segment ends the session."""
