@@ -120,6 +120,9 @@ class SipSocket:
             except Exception:
                 # Whatever it is, the port of all trunks goes on reading.
                 self.log.failure("a bug in the reading of SIP")
+            # To read on would raise an exception where nothing is left: five times what it takes to ask.
+            if self._epoll is None or not self._epoll.poll(0, 1):
+                return
 
     def _read_errors(self, udp: socket.socket) -> None:
         for _ in range(ERRORS_AT_ONCE):
