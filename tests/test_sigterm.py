@@ -2,15 +2,18 @@
 
 import os
 import pty
+import select
 import signal
 import socket
 import sys
 from pathlib import Path
 
 import pytest
+from twisted.internet.task import Clock
 
 from tests.real_caller import START, Wire
 from tests.test_start import PATIENCE_S, TWISTD, Started
+from voicemedia.signals import ECHO_S, impatience
 
 CONFIG = """
 [server]
@@ -86,11 +89,23 @@ def test_who_asks_twice_waits_for_no_more_than_a_goodbye(tmp_path: Path) -> None
         server.process.send_signal(signal.SIGINT)
         server.wait_for("drain_s")
         caller.echo()
-        server.process.send_signal(signal.SIGINT)
+        while not select.select([caller.socket], [], [], 0.2)[0]:
+            server.process.send_signal(signal.SIGINT)
         assert caller.close_code() == 1000
         assert server.process.wait(PATIENCE_S) == -signal.SIGINT
         server.stop()
         assert not [line for line in server.lines if line["level"] in ("warn", "error", "critical")]
+
+
+def test_the_echo_of_a_signal_is_no_impatience() -> None:
+    clock, hastened = Clock(), list[bool]()
+    again = impatience(lambda: hastened.append(True), clock)
+    clock.advance(ECHO_S / 2)
+    again()
+    assert hastened == []
+    clock.advance(ECHO_S)
+    again()
+    assert hastened == [True]
 
 
 def test_a_hangup_of_no_terminal_costs_no_call(server: Started) -> None:

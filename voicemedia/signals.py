@@ -9,14 +9,28 @@ from typing import Any, Final
 from twisted.application.service import Service
 from twisted.logger import Logger
 
+ECHO_S: Final = 1.0
+"A terminal signals all programs in it, and some of them (`timeout`, for one) pass the signal on to us."
 STANDARD: Final = (0, 1, 2)
 "Descriptors of standard input, output and error."
 
 
 def heed_impatience(hasten: Callable[[], None], reactor: Any) -> None:
     """Be quicker when somebody who has stopped us asks again; Twisted would log that it is no longer running."""
+    again = impatience(hasten, reactor)
     for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda _number, _frame: reactor.callFromThread(hasten))
+        signal.signal(number, lambda _number, _frame: reactor.callFromThread(again))
+
+
+def impatience(hasten: Callable[[], None], reactor: Any) -> Callable[[], None]:
+    """Return what another signal does; one that comes with the first is its echo, from a program that started us."""
+    stopped_s = reactor.seconds()
+
+    def again() -> None:
+        if reactor.seconds() - stopped_s >= ECHO_S:
+            hasten()
+
+    return again
 
 
 class Hangup(Service):
