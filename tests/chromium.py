@@ -45,7 +45,7 @@ AudioNode.prototype.connect = function (to, ...rest) {
 };
 """
 MICROPHONE_HZ = 48_000
-PATIENCE_MS = 120_000
+PATIENCE_MS = 75_000
 
 
 def record(file: Path, *parts: Path | float) -> Path:

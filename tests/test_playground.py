@@ -42,7 +42,7 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     # when browser and server did not have the machine for long enough to understand it at first.
     spoken = record(
         tmp_path_factory.mktemp("sound") / "microphone.wav",
-        *(7.0, EXAMPLES / "breakfast.wav", 3.2, EXAMPLES / "yes.wav", 40.0, EXAMPLES / "breakfast.wav", 20.0),
+        *(7.0, EXAMPLES / "breakfast.wav", 3.2, EXAMPLES / "yes.wav", 25.0, EXAMPLES / "breakfast.wav", 20.0),
     )
     with chromium(spoken) as browser:
         yield browser
