@@ -340,17 +340,18 @@ async def test_a_person_on_hold_hears_nothing_of_the_agent_and_comes_back() -> N
         await until(lambda: any(bytes(range(160)) in got for got in bob.sound.got))
 
 
+@pytest.mark.parametrize("said", ["488 Not Acceptable Here", "403 Forbidden", "500 Server Internal Error"])
 @in_reactor
-async def test_a_hold_the_peer_refuses_leaves_the_call_as_it_was() -> None:
+async def test_a_hold_the_peer_refuses_leaves_the_call_as_it_was(said: str) -> None:
     async with calling() as (server, client, bob):
         call = await client.place(address(bob))
         await bob.take()
         await until(lambda: len(server.switchboard) == 1)
         held = Deferred.fromCoroutine(client.ask("POST", f"/{call['id']}/hold"))
         await until(lambda: len(bob.requests("INVITE")) == 2)
-        bob.reply(bob.requests("INVITE")[1], "488 Not Acceptable Here")
+        bob.reply(bob.requests("INVITE")[1], said)
         status, told = await held
-        assert (status, told["error"]["status"]) == (502, 488)
+        assert (status, told["error"]["code"], told["error"]["status"]) == (502, "refused", int(said[:3]))
         assert not (await client.card(call))["held"]
         await bob.talk([bytes(range(160))] * 10)
         await until(lambda: any(bytes(range(160)) in got for got in bob.sound.got))

@@ -125,14 +125,15 @@ async def test_a_peer_that_hangs_up_right_after_our_refer_has_taken_the_caller_a
         assert house.ended_by == {"transferred": 1}
 
 
+@pytest.mark.parametrize("said", ["486 Busy Here", "404 Not Found"])
 @in_reactor
-async def test_a_transfer_the_other_does_not_take_leaves_the_call_with_the_agent() -> None:
+async def test_a_transfer_the_other_does_not_take_leaves_the_call_with_the_agent(said: str) -> None:
     async with party() as house:
         refer, moved = await referred(house, to=address(house.carol, "carol"))
         house.bob.reply(refer, "202 Accepted")
-        house.bob.ask("NOTIFY", sipfrag("486", "terminated;reason=noresource"), "SIP/2.0 486 Busy Here\n")
+        house.bob.ask("NOTIFY", sipfrag(said[:3], "terminated;reason=noresource"), f"SIP/2.0 {said}\n")
         status, told = await moved
-        assert (status, told["error"]["status"]) == (502, 486)
+        assert (status, told["error"]["status"]) == (502, int(said[:3]))
         await house.says(house.bob, OTHER_WORDS, heard_by=house.bob)
 
 

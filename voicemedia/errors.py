@@ -41,6 +41,10 @@ class Unable(VoicemediaError):
         self.status = status
 
 
+class Refused(Unable):
+    """The other side was asked and would not: its status says why, whatever that would mean from us."""
+
+
 class ProviderError(VoicemediaError):
     """A recognizer, synthesizer or agent failed: apologize and go on.
 

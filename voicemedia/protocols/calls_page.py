@@ -15,7 +15,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET
 
 from voicemedia.config import Secret
-from voicemedia.errors import Unable
+from voicemedia.errors import Refused, Unable
 from voicemedia.protocols.answers import CODES
 from voicemedia.protocols.status import Refusal, answer
 from voicemedia.protocols.turns_page import TurnsPage
@@ -220,7 +220,8 @@ class CallsPage(Resource):
 
 def refuse(request: Any, error: Unable) -> int:
     """Answer with what could not be done."""
-    status = error.status if error.status in HTTP or error.status == 500 else 502 if error.status else 409
+    ours = not isinstance(error, Refused) and (error.status in HTTP or error.status == 500)
+    status = error.status if ours else 502 if error.status else 409
     told: dict[str, object] = {"code": CODES[status][0], "message": str(error)}
     if status == 502:
         told["status"] = error.status

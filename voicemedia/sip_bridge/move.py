@@ -9,7 +9,7 @@ from twisted.internet.defer import Deferred
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from voicemedia.errors import Unable, WireError
+from voicemedia.errors import Refused, Unable, WireError
 from voicemedia.interfaces import Goodbye
 from voicemedia.sip_bridge.flow_wire import TransferReport
 from voicemedia.sip_bridge.joined import Joined, Passage
@@ -121,7 +121,7 @@ class Move:
             self.call.home.wake()
         else:
             self._failed(
-                Unable("the transfer was refused" if report.refused else "nobody took the call", report.status)
+                Refused("the transfer was refused" if report.refused else "nobody took the call", report.status)
             )
 
     def _silent(self) -> None:
@@ -149,7 +149,7 @@ class Move:
             other.leg.begin(Overheard(other.leg, self.call.leg))
         elif other.card.state == "ended":
             self._other = None
-            self._failed(Unable(other.card.reason or "nobody took the call", other.card.status))
+            self._failed(Refused(other.card.reason or "nobody took the call", other.card.status))
 
     def _join(self, other: TrunkCall) -> None:
         self._other = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.logger import Logger
 
-from voicemedia.errors import Unable
+from voicemedia.errors import Refused, Unable
 from voicemedia.interfaces import Caller, Goodbye, Listener
 from voicemedia.sip_bridge.call_wire import Call, CallState
 from voicemedia.sip_bridge.desk import REASONS, Card
@@ -159,7 +159,7 @@ class TrunkCall:
         if self._settling is not None:
             self.card.held = not self.card.held
             self.play_on()
-        self._settle(Unable("the other side refused", status))
+        self._settle(Refused("the other side refused", status))
 
     def later(self, delay_s: float, act: Callable[..., None], *args: object) -> None:
         """Do something after a while, if the call is not over by then."""
