@@ -15,6 +15,7 @@ import treq
 from twisted.internet import reactor
 from twisted.internet.task import Clock, deferLater
 
+from tests.guesses import with_guess
 from tests.in_reactor import in_reactor
 from voicemedia.config import Config, Server, Stream
 from voicemedia.providers import wanted
@@ -80,9 +81,13 @@ def command(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
 @needs_pocketsphinx
 def test_the_command_transcribes_a_file(tmp_path: Path) -> None:
     summary = tmp_path / "summary.json"
-    done = command(tmp_path, str(SPEECH), "--in-process", "--provider", "pocketsphinx", "--summary", str(summary))
-    assert (done.returncode, done.stderr) == (0, "")
-    assert " = go forward ten" in done.stdout
+
+    def transcribe() -> str:
+        done = command(tmp_path, str(SPEECH), "--in-process", "--provider", "pocketsphinx", "--summary", str(summary))
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert " = go forward ten" in with_guess(transcribe, " ~ go")
     told = json.loads(summary.read_text())
     assert told["results"]["full_transcript"].startswith("go forward ten")
     assert told["audio_metrics"]["audio_s"] == pytest.approx(2.79, abs=0.03)

@@ -12,6 +12,7 @@ from typing import Final
 
 import pytest
 
+from tests.guesses import with_guess
 from tests.test_start import Started
 from voicemedia.protocols.stt_chunk import STATUS
 from voicemedia.protocols.stt_stream_wire import PARAMETERS
@@ -56,9 +57,9 @@ def run(*command: str) -> str:
 @needs_pocketsphinx
 def test_the_client_in_python_runs(port: int) -> None:
     (client,) = examples("python")
-    said = run(sys.executable, "-c", client.replace("127.0.0.1:8000", f"127.0.0.1:{port}"), SPEECH)
+    code = client.replace("127.0.0.1:8000", f"127.0.0.1:{port}")
+    said = with_guess(lambda: run(sys.executable, "-c", code, SPEECH), "^interim go")
     assert re.search(r"^final   go forward ten", said, re.MULTILINE)
-    # A recognizer on a busy machine has no time for guesses.
     assert all(line.startswith(("interim ", "final   ", "{")) for line in said.splitlines())
     assert "'type': 'session_ended'" in said
 
