@@ -264,9 +264,9 @@ class Traits:
 class Recognizer(Provider, Protocol):
     """A speech-to-text provider.
 
-    One that differs from `Traits()` has `traits`; one that hears certain languages only, `languages` (BCP 47, the one
-    it falls back to first; `auto`: it finds out); one of little power, `full`: why it would hear no more callers in
-    time. A recognition that may lag has `backlog_ms`, sound not yet sent; a paid one `account`, whole once closed.
+    One may have `traits`, if not `Traits()`; `languages`, if certain ones only (BCP 47, the one it falls back to first;
+    `auto`: it finds out); `full`, why it hears no more callers in time. A recognition may have `backlog_ms`, sound not
+    yet sent; `account`, whole once closed; `renewing` or `decoding`, while sound waits for a stream or for its final.
     """
 
     def listen(self, rate_hz: int, hearing: Hearing) -> Recognition:
